@@ -1,0 +1,46 @@
+"""Version tokens per tenant and model: an app tells its clients, in one cheap request, which of their data changed."""
+
+from typing import TYPE_CHECKING, Any
+
+from cache_revalidate.exceptions import (
+    CacheRevalidateError,
+    ConfigurationError,
+    InvalidTenantError,
+    Refused,
+    StoreError,
+    UnknownModelError,
+)
+from cache_revalidate.revalidator import Revalidator, Stats
+from cache_revalidate.stores import Keyspace, MemoryStore, NullStore, Store
+from cache_revalidate.tenants import canonical_tenant
+from cache_revalidate.types import EVERYONE, Viewer
+
+if TYPE_CHECKING:
+    from cache_revalidate.stores.redis import RedisStore as RedisStore
+
+__all__ = [
+    "EVERYONE",
+    "CacheRevalidateError",
+    "ConfigurationError",
+    "InvalidTenantError",
+    "Keyspace",
+    "MemoryStore",
+    "NullStore",
+    "RedisStore",
+    "Refused",
+    "Revalidator",
+    "Stats",
+    "Store",
+    "StoreError",
+    "UnknownModelError",
+    "Viewer",
+    "canonical_tenant",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RedisStore":
+        from cache_revalidate.stores.redis import RedisStore
+
+        return RedisStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

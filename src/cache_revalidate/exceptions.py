@@ -1,0 +1,33 @@
+"""Every error this library raises on purpose; each message names the way out."""
+
+
+class CacheRevalidateError(Exception):
+    """The root of this library's errors."""
+
+
+class ConfigurationError(CacheRevalidateError, ValueError):
+    """Something was set up in a way that could not work; raised when it is made, not when it is used."""
+
+
+class InvalidTenantError(CacheRevalidateError, ValueError):
+    """A value can't be a tenant: it is empty, too long, or holds characters that no tenant may have."""
+
+
+class UnknownModelError(CacheRevalidateError, ValueError):
+    """A model was named that the revalidator was not given."""
+
+
+class StoreError(CacheRevalidateError):
+    """The store did not answer, or not in time. What was to be bumped is owed, and paid when it answers again."""
+
+
+class Refused(CacheRevalidateError):  # noqa: N818 - an answer of `authorize`, not a fault
+    """Raised by an `authorize` function to refuse a caller.
+
+    `challenge`, for a caller who is not signed in at all, is the value of `WWW-Authenticate` (RFC 9110
+    section 11.6.1): the keys endpoint then answers 401 instead of 403.
+    """
+
+    def __init__(self, challenge: str | None = None) -> None:
+        super().__init__("The caller may not see this tenant.")
+        self.challenge = challenge

@@ -1,0 +1,287 @@
+"""The one object that an app holds: which models there are, where their tokens are kept, and how they change."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from cache_revalidate.exceptions import (
+    ConfigurationError,
+    InvalidTenantError,
+    StoreError,
+    UnknownModelError,
+)
+from cache_revalidate.minted import record_minted
+from cache_revalidate.stores import Keyspace, MemoryStore, Store
+from cache_revalidate.tenants import canonical_tenant, checked_tenant
+from cache_revalidate.types import EVERYONE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from cache_revalidate.types import Changes, Tokens, Viewer
+
+DEFAULT_NAMESPACE: Final = "cache_revalidate"
+DEFAULT_EXPIRY: Final = 72 * 3600.0
+
+_is_model = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII).fullmatch
+_is_namespace = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII).fullmatch
+_logger = logging.getLogger("cache_revalidate")
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a revalidator has counted since it was made; read them, or export them to your metrics."""
+
+    reads: int = 0
+    """Reads of a tenant's tokens that the store answered."""
+    failed_reads: int = 0
+    """Reads that it did not; the requests behind them went on to the app, uncached."""
+    bumps: int = 0
+    """Bumps that the store took, each of one or several models and tenants."""
+    failed_bumps: int = 0
+    """Bumps that it did not take, or not to the end; they are owed until it does."""
+
+
+class Revalidator:
+    """Holds the models, the store, the namespace and the expiry; reads and bumps version tokens.
+
+    `models` are the cached models' names, in snake_case; `store` holds their tokens (default: a new
+    `MemoryStore`); `namespace` keeps two apps in one store apart; `expiry` is in seconds (default: 72 hours).
+
+    `canonical` makes the canonical tenant of whatever a commit or a URL gives (default: `canonical_tenant`).
+    `salt` changes when your answers change shape (a build number, say), `epoch` when the tokens start anew (after
+    a restored backup, say): a client that sees either change takes everything it holds for stale.
+
+    Raises `ConfigurationError` when it is made, if any of these could not work.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str],
+        store: Store | None = None,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        expiry: float = DEFAULT_EXPIRY,
+        canonical: Callable[[object], str] = canonical_tenant,
+        salt: str = "",
+        epoch: str = "",
+    ) -> None:
+        self.models: Final = _checked_models(models)
+        self.store: Final = _checked_store(store)
+        self.keyspace: Final = _checked_keyspace(namespace, expiry)
+        self.stats: Final = Stats()
+        self.sync: Final = SyncDoor(self)
+        self._canonical = canonical
+        self._salt = salt
+        self._epoch = epoch
+        self._owed = _Owed()
+
+    @property
+    def has_default_canonical(self) -> bool:
+        """Whether tenants are made canonical by `canonical_tenant`, which keeps every string as it is."""
+        return self._canonical is canonical_tenant
+
+    def tenant(self, value: object) -> str:
+        """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
+        try:
+            tenant = self._canonical(value)
+        except InvalidTenantError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InvalidTenantError(
+                f"The revalidator's canonical function took no tenant from {value!r:.60}."
+            ) from error
+        return checked_tenant(tenant)
+
+    def known_models(self, models: Iterable[str]) -> tuple[str, ...]:
+        """Return `models`, sorted, each once; raise `UnknownModelError` if one of them is not the revalidator's."""
+        if isinstance(models, str):
+            models = (models,)
+        wanted = set(models)
+        if unknown := wanted.difference(self.models):
+            raise UnknownModelError(
+                f"Unknown model {', '.join(sorted(map(repr, unknown)))}: this revalidator has "
+                f"{', '.join(self.models)}. Add it to Revalidator(models=[...]), or mend the name."
+            )
+        return tuple(sorted(wanted))
+
+    def tag(self, viewer: Viewer) -> str:
+        """Return the opaque hash of viewer, build salt and epoch; a client's validator is (tag, token)."""
+        return _tag("" if viewer is EVERYONE else f"={viewer}", self._salt, self._epoch)
+
+    async def tokens(self, tenant: object, *models: str) -> Tokens:
+        """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away."""
+        owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
+        try:
+            if owed := self._owed.take():
+                await self._bump(owed)
+            tokens = await self.store.read(self.keyspace, owner, wanted)
+        except StoreError:
+            self.stats.failed_reads += 1
+            raise
+        self.stats.reads += 1
+        return tokens
+
+    async def bump(self, tenant: object, *models: str) -> Tokens:
+        """Bump `models` of one tenant; return their new tokens. Raises `StoreError` if the store is away."""
+        owner, changes = self._changes_of(tenant, models)
+        return (await self._bump(changes)).get(owner, {})
+
+    async def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
+        """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
+        return await self._bump(self._checked(changes))
+
+    async def reset(self, tenant: object) -> Tokens:
+        """Bump all models of a tenant: every client of it refetches everything."""
+        return await self.bump(tenant, *self.models)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002
+        """Run around the app: say at the start if the store can't be reached, close it at the end.
+
+        An app whose store is away starts all the same, and its requests go uncached until the store is back.
+        """
+        try:
+            await self.store.check()
+        except StoreError as error:
+            _logger.error("The app starts without its store of version tokens, uncached: %s", error)  # noqa: TRY400
+        try:
+            yield
+        finally:
+            await self.store.aclose()
+
+    async def _bump(self, changes: Changes) -> dict[str, Tokens]:
+        with self._accounted(changes) as due:
+            minted = await self.store.bump(self.keyspace, due) if due else {}
+        record_minted(self, minted)
+        return minted
+
+    def _bump_sync(self, changes: Changes) -> dict[str, Tokens]:
+        with self._accounted(changes) as due:
+            minted = self.store.bump_sync(self.keyspace, due) if due else {}
+        record_minted(self, minted)
+        return minted
+
+    @contextmanager
+    def _accounted(self, changes: Changes) -> Iterator[Changes]:
+        """Add what is owed to what is to be bumped; owe it all again if the bump fails or is cancelled."""
+        due = self._owed.take(changes)
+        if not due:
+            yield due
+            return
+        try:
+            yield due
+        except BaseException:
+            self._owed.add(due)
+            self.stats.failed_bumps += 1
+            raise
+        self.stats.bumps += 1
+
+    def _changes_of(self, tenant: object, models: Collection[str]) -> tuple[str, Changes]:
+        if not models:
+            raise UnknownModelError("Name the models to bump, or call reset(tenant) to bump all of them.")
+        owner = self.tenant(tenant)
+        return owner, {owner: self.known_models(models)}
+
+    def _checked(self, changes: Mapping[object, Collection[str]]) -> Changes:
+        checked: dict[str, set[str]] = {}
+        for tenant, models in changes.items():
+            if known := self.known_models(models):
+                checked.setdefault(self.tenant(tenant), set()).update(known)
+        return checked
+
+
+class SyncDoor:
+    """The revalidator's bumps for code without an event loop: synchronous sessions, scripts, threads."""
+
+    def __init__(self, revalidator: Revalidator) -> None:
+        self._revalidator = revalidator
+
+    def bump(self, tenant: object, *models: str) -> Tokens:
+        """Bump `models` of one tenant; return their new tokens. Raises `StoreError` if the store is away."""
+        owner, changes = self._revalidator._changes_of(tenant, models)  # noqa: SLF001
+        return self._revalidator._bump_sync(changes).get(owner, {})  # noqa: SLF001
+
+    def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
+        """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
+        return self._revalidator._bump_sync(self._revalidator._checked(changes))  # noqa: SLF001
+
+    def reset(self, tenant: object) -> Tokens:
+        """Bump all models of a tenant: every client of it refetches everything."""
+        return self.bump(tenant, *self._revalidator.models)
+
+
+class _Owed:
+    """Bumps that the store did not take, kept until it does, from whichever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes: dict[str, set[str]] = {}
+
+    def add(self, changes: Changes) -> None:
+        with self._lock:
+            for tenant, models in changes.items():
+                self._changes.setdefault(tenant, set()).update(models)
+
+    def take(self, changes: Changes | None = None) -> Changes:
+        """Return `changes` together with all that is owed, which from now on is the caller's to pay."""
+        if not self._changes:
+            return changes or {}
+        self.add(changes or {})
+        with self._lock:
+            taken, self._changes = self._changes, {}
+        return taken
+
+
+@lru_cache(maxsize=4096)
+def _tag(viewer: str, salt: str, epoch: str) -> str:
+    parts = b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, (viewer, salt, epoch)))
+    return hashlib.blake2b(parts, digest_size=12).hexdigest()
+
+
+def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(models, str):
+        raise ConfigurationError(f"models is a list of names: write models=[{models!r}].")
+    names = tuple(models)
+    if not names:
+        raise ConfigurationError('models is empty: name at least one cached model, as in models=["label"].')
+    for name in names:
+        if not isinstance(name, str) or _is_model(name) is None:
+            raise ConfigurationError(
+                f"{name!r} can't be a model's name: write it in snake_case, as in 'inbox_member' "
+                "(a to z, digits and _, beginning with a letter, at most 64 characters)."
+            )
+        if names.count(name) > 1:
+            raise ConfigurationError(f"The model {name!r} is declared twice: name each model once.")
+    return tuple(sorted(names))
+
+
+def _checked_store(store: Store | None) -> Store:
+    if store is None:
+        return MemoryStore()
+    if not isinstance(store, Store):
+        raise ConfigurationError(
+            f"store is a {type(store).__name__}, not a Store: pass MemoryStore(), RedisStore.from_url(...), "
+            "or a subclass of cache_revalidate.Store."
+        )
+    return store
+
+
+def _checked_keyspace(namespace: str, expiry: float) -> Keyspace:
+    if not isinstance(namespace, str) or _is_namespace(namespace) is None:
+        raise ConfigurationError(
+            f"namespace {namespace!r} needs 1 to 64 characters, each an ASCII letter, a digit or one of . _ : -"
+        )
+    if not isinstance(expiry, int | float) or not 1 <= expiry < float("inf"):
+        raise ConfigurationError(
+            f"expiry {expiry!r} is not a number of seconds, 1 or more: 72 hours are expiry=72 * 3600."
+        )
+    return Keyspace(namespace, float(expiry))

@@ -1,0 +1,71 @@
+"""Tokens in this process's memory: for development, and for apps that run as one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from cache_revalidate.stores.base import Keyspace, Store
+from cache_revalidate.token import new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cache_revalidate.types import Changes, Tokens
+
+
+class MemoryStore(Store):
+    """Tokens of one process, safe to use from its threads; they are gone when it ends.
+
+    Two worker processes with a `MemoryStore` each would not hear of each other's bumps: give them a `RedisStore`.
+    `monotonic` is the clock that expiry is measured with, in seconds.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        # Each keyspace's tokens in the order they were minted, which is the order they expire in.
+        self._minted: dict[Keyspace, OrderedDict[tuple[str, str], tuple[str, float]]] = {}
+
+    async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the tokens held; mint what is missing."""
+        with self._lock:
+            held = self._unexpired(keyspace)
+            return {
+                model: entry[0]
+                if (entry := held.get((tenant, model)))
+                else self._mint(keyspace, tenant, model)
+                for model in models
+            }
+
+    async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Mint a larger token for each change."""
+        return self.bump_sync(keyspace, changes)
+
+    def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Mint a larger token for each change."""
+        with self._lock:
+            self._unexpired(keyspace)
+            return {
+                tenant: {model: self._mint(keyspace, tenant, model) for model in models}
+                for tenant, models in changes.items()
+            }
+
+    def _unexpired(self, keyspace: Keyspace) -> OrderedDict[tuple[str, str], tuple[str, float]]:
+        held = self._minted.setdefault(keyspace, OrderedDict())
+        now = self._monotonic()
+        while held:
+            oldest = next(iter(held))
+            if held[oldest][1] > now:
+                break
+            del held[oldest]
+        return held
+
+    def _mint(self, keyspace: Keyspace, tenant: str, model: str) -> str:
+        held = self._minted[keyspace]
+        previous, _ = held.pop((tenant, model), (None, 0.0))
+        token = new_token(previous)
+        held[tenant, model] = (token, self._monotonic() + keyspace.expiry)
+        return token
