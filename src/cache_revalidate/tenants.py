@@ -28,9 +28,7 @@ def canonical_tenant(value: object) -> str:
         return checked_tenant(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0 or value >= 10**MAX_TENANT_LENGTH:
-            raise InvalidTenantError(
-                f"An integer tenant is 0 or more and has at most {MAX_TENANT_LENGTH} digits."
-            )
+            raise InvalidTenantError(f"An integer tenant is 0 or more and has at most {MAX_TENANT_LENGTH} digits.")
         return str(value)
     if isinstance(value, UUID):
         return str(value)

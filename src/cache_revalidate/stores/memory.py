@@ -34,9 +34,7 @@ class MemoryStore(Store):
         with self._lock:
             held = self._unexpired(keyspace)
             return {
-                model: entry[0]
-                if (entry := held.get((tenant, model)))
-                else self._mint(keyspace, tenant, model)
+                model: entry[0] if (entry := held.get((tenant, model))) else self._mint(keyspace, tenant, model)
                 for model in models
             }
 
