@@ -1,0 +1,62 @@
+# `make demo` and `make test` work on a fresh clone; the rest is for those who change the library.
+
+PYTHON ?= python3
+APP ?= starlette
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml adapters/sqlalchemy/pyproject.toml
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.PHONY: help demo test lint format docs packages requirements clean
+
+help:
+	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
+	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
+	@echo "make lint                ruff and mypy"
+	@echo "make format              let ruff rewrite the code"
+	@echo "make docs                build docs/_build/html, warnings are errors"
+	@echo "make requirements        compile requirements/*.in anew, to the newest versions"
+	@echo "make clean               remove what the other targets made"
+
+demo: $(VENV)/examples.stamp
+	$(BIN)/python -m examples.$(APP)_app
+
+# pytest comes last, so that its closing line and its exit code are those of the run.
+test: | packages $(VENV)/dev.stamp
+	$(MAKE) --no-print-directory lint docs
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
+packages:
+	scripts/install-debian-packages
+
+requirements: $(VENV)/dev.stamp
+	cd requirements && ../$(COMPILE) examples.in --output-file examples.txt
+	cd requirements && ../$(COMPILE) dev.in --output-file dev.txt
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/%.stamp: requirements/%.txt $(PROJECTS) | $(VENV)/made.stamp
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation -e . -e adapters/sqlalchemy
+	@touch $@
