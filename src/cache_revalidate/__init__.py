@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from cache_revalidate.access import Connection, allow_everyone
 from cache_revalidate.exceptions import (
     CacheRevalidateError,
     ConfigurationError,
@@ -10,6 +11,9 @@ from cache_revalidate.exceptions import (
     StoreError,
     UnknownModelError,
 )
+from cache_revalidate.freshness import CachePolicy
+from cache_revalidate.http.cache_control import CacheControl
+from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.revalidator import Revalidator, Stats
 from cache_revalidate.stores import Keyspace, MemoryStore, NullStore, Store
 from cache_revalidate.tenants import canonical_tenant
@@ -20,13 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYONE",
+    "CacheControl",
+    "CachePolicy",
     "CacheRevalidateError",
+    "CacheRevalidateMiddleware",
     "ConfigurationError",
+    "Connection",
     "InvalidTenantError",
     "Keyspace",
     "MemoryStore",
     "NullStore",
-    "RedisStore",
     "Refused",
     "Revalidator",
     "Stats",
@@ -34,6 +41,7 @@ __all__ = [
     "StoreError",
     "UnknownModelError",
     "Viewer",
+    "allow_everyone",
     "canonical_tenant",
 ]
 

@@ -207,12 +207,12 @@ class SyncDoor:
 
     def bump(self, tenant: object, *models: str) -> Tokens:
         """Bump `models` of one tenant; return their new tokens. Raises `StoreError` if the store is away."""
-        owner, changes = self._revalidator._changes_of(tenant, models)  # noqa: SLF001
-        return self._revalidator._bump_sync(changes).get(owner, {})  # noqa: SLF001
+        owner, changes = self._revalidator._changes_of(tenant, models)
+        return self._revalidator._bump_sync(changes).get(owner, {})
 
     def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
-        return self._revalidator._bump_sync(self._revalidator._checked(changes))  # noqa: SLF001
+        return self._revalidator._bump_sync(self._revalidator._checked(changes))
 
     def reset(self, tenant: object) -> Tokens:
         """Bump all models of a tenant: every client of it refetches everything."""
