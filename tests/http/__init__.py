@@ -1,0 +1,1 @@
+"""The HTTP rules, apart from any I/O."""

@@ -1,0 +1,1 @@
+"""The middleware around a bare ASGI app."""

@@ -1,0 +1,136 @@
+"""Path patterns, as `cache_revalidate.routing` reads and matches them."""
+
+import pytest
+
+from cache_revalidate import ConfigurationError, InvalidTenantError, canonical_tenant
+from cache_revalidate.routing import RouteTable, local_path, request_target
+
+UUID_TEXT = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
+
+
+def table(*patterns: str, needs_type: bool = True) -> RouteTable[str]:
+    """Make a table in which each pattern stands for itself."""
+    return RouteTable({pattern: pattern for pattern in patterns}, tenant_parameter="account_id", needs_type=needs_type)
+
+
+def tenant_of(routes: RouteTable[str], path: str) -> str:
+    """Return the tenant that a matching path names."""
+    match = routes.match(path)
+    assert match is not None
+    return match.tenant(canonical_tenant)
+
+
+def test_each_path_finds_its_pattern() -> None:
+    """Of many patterns the one that fits is found, with the tenant's segment."""
+    patterns = [f"/accounts/{{account_id:int}}/list{number}" for number in range(200)]
+    routes = table(*patterns, "/a/{other:str}/b/{account_id:uuid}/{last:int}")
+    for number in (0, 7, 199):
+        match = routes.match(f"/accounts/42/list{number}")
+        assert match is not None
+        assert match.target == patterns[number]
+        assert match.tenant(canonical_tenant) == "42"
+    assert tenant_of(routes, f"/a/x/b/{UUID_TEXT}/3") == UUID_TEXT.lower()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/accounts/1",
+        "/accounts//labels",
+        "/accounts/1/labels/",
+        "/accounts/1/labels\n",
+        "/accounts/+1/labels",
+        "/accounts/1_0/labels",
+        "/accounts/-1/labels",
+        "/accounts/1.0/labels",
+        "/accounts/\u0661/labels",
+        "/accounts/1\x00/labels",
+        "/accounts/1/2/labels",
+        "/accounts/%31/labels",
+        "/x/accounts/1/labels",
+        "/accountsX1/labels",
+    ],
+)
+def test_what_is_no_int_or_another_path_matches_nothing(path: str) -> None:
+    """A path that is spelled in any other way is left to the app."""
+    assert table("/accounts/{account_id:int}/labels").match(path) is None
+
+
+def test_spellings_of_one_tenant_are_one_tenant() -> None:
+    """`01` and `1` share their tokens, and so do a UUID's spellings (rule 22)."""
+    ints, uuids = table("/{account_id:int}"), table("/{account_id:uuid}")
+    assert tenant_of(ints, "/01") == tenant_of(ints, "/1") == "1"
+    assert tenant_of(uuids, f"/{UUID_TEXT}") == tenant_of(uuids, f"/{UUID_TEXT.replace('-', '').lower()}")
+
+
+@pytest.mark.parametrize("digits", [300, 5000])
+def test_a_tenant_of_too_many_digits_is_invalid(digits: int) -> None:
+    """A number too long for a tenant, or for Python, is an `InvalidTenantError`."""
+    match = table("/{account_id:int}").match("/" + "9" * digits)
+    assert match is not None
+    with pytest.raises(InvalidTenantError):
+        match.tenant(canonical_tenant)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mend"),
+    [
+        ("accounts/{account_id:int}", "begin with a slash"),
+        ("/accounts/labels", r"needs the parameter \{account_id:int\}"),
+        ("/accounts/{id:int}/labels", "tenant_parameter="),
+        ("/accounts/{account_id}/labels", r"say \{account_id:int\}"),
+        ("/accounts/{account_id:str}/labels", "canonical="),
+        ("/accounts/{account_id:path}/labels", "int, uuid, str"),
+        ("/a/{account_id:int}/{account_id:int}", "twice"),
+        ("/a/{account_id:int}/{oops", "brace"),
+        ("/a/{account_id:int}/{}", "brace"),
+    ],
+)
+def test_a_pattern_that_could_not_work_is_refused(pattern: str, mend: str) -> None:
+    """A wrong pattern is an error when the table is made, and the message names the mend."""
+    with pytest.raises(ConfigurationError, match=mend):
+        table(pattern)
+
+
+def test_an_untyped_tenant_is_taken_where_a_function_makes_it_canonical() -> None:
+    """With a canonical function of the app's own, a pattern may leave the tenant untyped."""
+    routes = table("/w/{account_id}/labels", needs_type=False)
+    assert tenant_of(routes, "/w/Acme/labels") == "Acme"
+    assert routes.match("/w/a/b/labels") is None
+
+
+def test_an_empty_table_matches_nothing() -> None:
+    """No routes, no matches."""
+    assert table().match("/") is None
+
+
+def test_a_literal_is_no_expression() -> None:
+    """Characters that mean something in a regular expression mean themselves in a path."""
+    routes = table("/a.b/{account_id:int}")
+    assert routes.match("/a.b/1")
+    assert routes.match("/aXb/1") is None
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "local"),
+    [
+        ("", "/a", "/a"),
+        ("/sub", "/sub/a", "/a"),
+        ("/sub/", "/sub/a", "/a"),
+        ("/sub", "/subway/a", "/subway/a"),
+        ("/sub", "/a", "/a"),
+        ("/sub", "/sub", ""),
+        ("/", "/a", "/a"),
+    ],
+)
+def test_the_root_path_is_taken_off_where_it_is_there(root: str, path: str, local: str) -> None:
+    """A mounted app matches below its mount, at a segment's end, with servers that keep the root path and others."""
+    assert local_path({"path": path, "root_path": root}) == local
+
+
+def test_the_target_is_path_and_query() -> None:
+    """Two queries are two targets."""
+    assert request_target({"path": "/a", "query_string": b"p=\xff"}) == "/a?p=\xff"
+    assert request_target({"path": "/a"}) == "/a?"
