@@ -1,0 +1,171 @@
+"""Both distributions build, hold what they should, and pass the tests when they are installed from their wheels."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = {
+    "cache_revalidate": REPOSITORY / "src",
+    "cache_revalidate_sqlalchemy": REPOSITORY / "adapters/sqlalchemy/src",
+}
+NAMES = tuple(SOURCES)
+
+ABOUT_THE_REPOSITORY = ("test_wheels.py", "test_layers.py", "support", "examples", "docs", "typing")
+"""Tests of what is not in a wheel; they run once, in the repository."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """The files that the builds made."""
+
+    folder: Path
+
+    def wheel(self, name: str) -> Path:
+        """Return a distribution's wheel."""
+        return next(self.folder.glob(f"{name}-*.whl"))
+
+    def sdist(self, name: str) -> Path:
+        """Return a distribution's source archive."""
+        return next(self.folder.glob(f"{name}-*.tar.gz"))
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command, which must succeed, and return what it printed. It finds no package by way of this process."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
+    done = subprocess.run(
+        [*map(str, command)],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build both source archives, and from each archive its wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    for source in SOURCES.values():
+        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source.parent)
+    return Built(folder)
+
+
+@pytest.fixture(scope="session")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the Python of a new environment: both wheels, and this environment's packages but those two."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=True, symlinks=True)
+    python = folder / "bin/python"
+    wheels = [built.wheel(name) for name in NAMES]
+    run(python, "-m", "pip", "install", "--disable-pip-version-check", "--no-index", "--no-deps", *wheels)
+    # A folder named in a .pth file has its own .pth files left alone, the editable installs' among them.
+    [packages] = folder.glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+@pytest.fixture(scope="session")
+def tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy of the tests in a folder without the sources."""
+    folder = tmp_path_factory.mktemp("tests-alone")
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    for name in ("tests", "adapters/sqlalchemy/tests"):
+        if not (REPOSITORY / name).exists():
+            continue
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def source_files(name: str) -> set[str]:
+    """Return the files of a package, as a wheel names them."""
+    files = (SOURCES[name] / name).rglob("*")
+    return {
+        file.relative_to(SOURCES[name]).as_posix()
+        for file in files
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def metadata_of(wheel: Path) -> Message:
+    """Return what a wheel says of its distribution."""
+    with zipfile.ZipFile(wheel) as archive:
+        [file] = [file for file in archive.namelist() if file.endswith(".dist-info/METADATA")]
+        return message_from_bytes(archive.read(file))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wheel_holds_the_package_alone(name: str, built: Built) -> None:
+    """A wheel holds every file of its package (scripts and py.typed too), the licence, and nothing else."""
+    with zipfile.ZipFile(built.wheel(name)) as archive:
+        files = set(archive.namelist())
+    about = {file for file in files if ".dist-info/" in file}
+    assert f"{name}/py.typed" in files
+    assert files - about == source_files(name)
+    assert [file for file in about if file.endswith("/licenses/LICENSE")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_source_archive_holds_the_sources(name: str, built: Built) -> None:
+    """A source archive holds what its wheel is built from, and no tests."""
+    with tarfile.open(built.sdist(name)) as archive:
+        files = {file.partition("/")[2] for file in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= files
+    assert {f"src/{file}" for file in source_files(name)} <= files
+    assert not [file for file in files if "test_" in file]
+
+
+def test_core_needs_nothing(built: Built) -> None:
+    """The core's wheel requires no package, but for its extras."""
+    required = metadata_of(built.wheel("cache_revalidate")).get_all("Requires-Dist", [])
+    assert [line for line in required if "extra ==" not in line] == []
+    assert {line.rpartition("extra == ")[2].strip("'\"") for line in required} == {
+        "redis",
+        "starlette",
+        "fastapi",
+        "litestar",
+        "sqlalchemy",
+    }
+
+
+def test_extra_matches_the_adapters_version(built: Built) -> None:
+    """Both distributions have one version."""
+    versions = {metadata_of(built.wheel(name))["Version"] for name in NAMES}
+    assert len(versions) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wheel_is_what_is_imported(name: str, installed: Path) -> None:
+    """In the new environment, the packages are those of the wheels."""
+    file = Path(run(installed, "-c", f"import {name}; print({name}.__file__)").strip())
+    assert file.is_relative_to(installed.parents[1])
+
+
+def test_types_reach_the_users_of_a_wheel(installed: Path, tests_alone: Path) -> None:
+    """A type checker takes the types from the installed wheels."""
+    options = ["--config-file=", "--strict", "--python-executable", installed]
+    run(sys.executable, "-m", "mypy", *options, "tests/typing", cwd=tests_alone)
+
+
+@pytest.mark.timeout(900)
+def test_installed_wheels_pass_the_tests(installed: Path, tests_alone: Path) -> None:
+    """The tests of the library pass on the installed wheels, with no source in reach."""
+    left_out = [f"--ignore=tests/{name}" for name in ABOUT_THE_REPOSITORY]
+    output = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", *left_out, cwd=tests_alone)
+    assert " passed" in output
