@@ -1,0 +1,237 @@
+"""Tokens in Redis, shared by all processes of an app."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+
+import redis
+
+from cache_revalidate.exceptions import ConfigurationError, StoreError
+from cache_revalidate.stores.base import Keyspace, Store
+from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
+from cache_revalidate.stores.redis.errors import store_error
+from cache_revalidate.stores.redis.layout import LAYOUTS, ScriptCall
+from cache_revalidate.stores.redis.urls import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from cache_revalidate.types import Changes, Tokens
+
+_T = TypeVar("_T")
+Layout = Literal["hash", "chatwoot"]
+
+_PAUSE: Final = 1.0  # seconds without reads after a Redis did not answer, so that not every request waits for it
+_CALLS_AT_ONCE: Final = 32  # per event loop: each needs a connection of its own
+
+
+class RedisStore(Store):
+    """Tokens in a Redis or Valkey, be it alone, watched by sentinels, or a cluster; best made by `from_url`.
+
+    A bump, like a read, is one call of a script, in which Redis is the only clock: the processes' clocks may differ.
+    (In a cluster it is one call per tenant, all at once.) Every failure is a `StoreError`.
+
+    `make_client` and `make_sync_client` make redis-py clients of your own, which the store closes: an asynchronous
+    one for each event loop that uses the store, and one for `bump_sync` when that is first called. `clustered` says
+    whether they are clients of a cluster, `name` is how messages call the Redis; the rest is as in `from_url`.
+    """
+
+    def __init__(
+        self,
+        make_client: Callable[[], AsyncClient],
+        make_sync_client: Callable[[], SyncClient],
+        *,
+        layout: Layout = "hash",
+        timeout: float = 1.0,
+        clustered: bool = False,
+        name: str = "the address of its client",
+    ) -> None:
+        if layout not in LAYOUTS:
+            raise ConfigurationError(f'layout {layout!r} is not known: choose "hash" or "chatwoot".')
+        if layout == "chatwoot" and clustered:
+            raise ConfigurationError(
+                "Chatwoot's key layout spreads a tenant over several slots of a cluster, where a script can't reach "
+                'them together: use layout="hash", or a Redis that is no cluster.'
+            )
+        if not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+            raise ConfigurationError(f"timeout {timeout!r} is not a number of seconds above 0: timeout=1.0 is usual.")
+        self._make_client = make_client
+        self._make_sync_client = make_sync_client
+        self._layout = LAYOUTS[layout]
+        self._timeout = timeout
+        self._clustered = clustered
+        self._name = name
+        self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
+        self._sync_client: SyncClient | None = None
+        self._sync_lock = threading.Lock()
+        self._outage: str | None = None
+        self._resume_at = 0.0
+
+    @classmethod
+    def from_url(cls, url: str, *, layout: Layout = "hash", timeout: float = 1.0) -> Self:
+        """Return the store in the Redis at `url`; nothing is connected before the first call.
+
+        `url` begins with `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, and `valkey`
+        may stand for `redis`. `layout` is `"hash"`, one expiring hash per tenant, or `"chatwoot"`, Chatwoot's own
+        keys (those of Chatwoot itself with `Revalidator(namespace="alfred")`). `timeout`, in seconds, is for one call,
+        connecting included; a synchronous bump may take as long for connecting and as long again for the answer.
+
+        Raises `ConfigurationError` if the URL, layout or timeout can't work.
+        """
+        address = parse_url(url)
+        return cls(
+            partial(make_client, address, timeout),
+            partial(make_sync_client, address, timeout),
+            layout=layout,
+            timeout=timeout,
+            clustered=address.kind == "cluster",
+            name=str(address),
+        )
+
+    async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the tokens held, minting what is missing; for a second after an outage, fail without asking."""
+        if self._outage is not None:
+            now = time.monotonic()
+            if now < self._resume_at:
+                raise StoreError(self._outage)
+            # This read finds out whether Redis is back; the others go on without it until it has.
+            self._resume_at = now + _PAUSE
+        call = self._layout("read", keyspace, {tenant: models})
+        return (await self._ask(lambda client: _run(client, call)))[tenant]
+
+    async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Mint a larger token for each change."""
+        calls = self._bumps(keyspace, changes)
+        return await self._ask(lambda client: _run_all(client, calls))
+
+    def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Mint a larger token for each change."""
+        minted: dict[str, Tokens] = {}
+        try:
+            client = self._connected_sync_client()
+            for call in self._bumps(keyspace, changes):
+                minted |= _run_sync(client, call)
+        except Exception as error:
+            raise self._failed(error) from error
+        self._outage = None
+        return minted
+
+    async def check(self) -> None:
+        """Raise `StoreError` unless Redis answers a PING."""
+        await self._ask(_ping)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
+        connection = self._connections.get(asyncio.get_running_loop())
+        if connection is not None:
+            await connection.lifetime.aclose()
+        with self._sync_lock:
+            client, self._sync_client = self._sync_client, None
+        if client is not None:
+            client.close()
+
+    def _bumps(self, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
+        """Return the calls that make a bump: one, but in a cluster, where each tenant is a slot, one per tenant."""
+        parts = [{tenant: models} for tenant, models in changes.items()] if self._clustered else [changes]
+        return [self._layout("bump", keyspace, part) for part in parts]
+
+    async def _ask(self, question: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await self._connected()
+                async with connection.turn:
+                    answer = await question(connection.client)
+        except Exception as error:
+            raise self._failed(error) from error
+        self._outage = None
+        return answer
+
+    def _failed(self, error: Exception) -> StoreError:
+        failure = store_error(error, self._name, self._timeout)
+        if not isinstance(error, redis.ResponseError):  # which an answering Redis gives at once
+            self._resume_at = time.monotonic() + _PAUSE
+            self._outage = str(failure)
+        return failure
+
+    async def _connected(self) -> _Connection:
+        """Return the running loop's connection: redis-py's connections work in the loop that made them alone."""
+        loop = asyncio.get_running_loop()
+        connection = self._connections.get(loop)
+        if connection is None:
+            lifetime = self._client_lifetime(loop)
+            connection = _Connection(await anext(lifetime), lifetime, asyncio.Semaphore(_CALLS_AT_ONCE))
+            self._connections[loop] = connection
+        return connection
+
+    async def _client_lifetime(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[AsyncClient, None]:
+        """Yield the client of a loop, and close it when the generator is closed.
+
+        A loop that shuts down closes its asynchronous generators (PEP 525), so a client can't outlive its loop, even
+        where nobody calls `aclose` in it, as in tests that make a loop per request.
+        """
+        client = self._make_client()
+        try:
+            yield client
+        finally:
+            self._connections.pop(loop, None)
+            await client.aclose()
+
+    def _connected_sync_client(self) -> SyncClient:
+        if self._sync_client is not None:
+            return self._sync_client
+        client = self._make_sync_client()  # which connects to a cluster, so not under the lock
+        with self._sync_lock:
+            if self._sync_client is None:
+                self._sync_client = client
+                return client
+        client.close()
+        return self._sync_client
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """What one event loop uses."""
+
+    client: AsyncClient
+    lifetime: AsyncGenerator[AsyncClient, None]
+    turn: asyncio.Semaphore
+
+
+async def _run(client: AsyncClient, call: ScriptCall) -> dict[str, Tokens]:
+    arguments: tuple[Any, ...] = (len(call.keys), *call.keys, *call.arguments)
+    try:
+        answer = await client.evalsha(call.script.sha, *arguments)
+    except redis.exceptions.NoScriptError:
+        answer = await client.eval(call.script.text, *arguments)
+    return call.tokens(answer)
+
+
+async def _run_all(client: AsyncClient, calls: list[ScriptCall]) -> dict[str, Tokens]:
+    if len(calls) == 1:
+        return await _run(client, calls[0])
+    # All are waited for, so that none goes on behind the back of a caller who was told of a failure.
+    answers = await asyncio.gather(*(_run(client, call) for call in calls), return_exceptions=True)
+    minted: dict[str, Tokens] = {}
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        minted |= answer
+    return minted
+
+
+def _run_sync(client: SyncClient, call: ScriptCall) -> dict[str, Tokens]:
+    arguments: tuple[Any, ...] = (len(call.keys), *call.keys, *call.arguments)
+    try:
+        answer = client.evalsha(call.script.sha, *arguments)
+    except redis.exceptions.NoScriptError:
+        answer = client.eval(call.script.text, *arguments)
+    return call.tokens(answer)
+
+
+async def _ping(client: AsyncClient) -> None:
+    await client.ping()

@@ -1,0 +1,28 @@
+-- The token of cache_revalidate/token.py: 16 digits of microseconds, max(previous + 1, now), then 4 random ones.
+-- The random digits are passed in, because math.random is seeded alike in every run of a script.
+
+local is_bump = ARGV[1] == 'bump'
+local expiry = tonumber(ARGV[2]) -- milliseconds
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local function is_token(value)
+  return type(value) == 'string' and #value == 20 and string.find(value, '^[0-8]%d+$') ~= nil
+end
+
+local function next_token(previous, random)
+  local clock = now
+  if is_token(previous) then
+    clock = math.max(string.sub(previous, 1, 16) + 1, now)
+  end
+  return string.format('%016.0f', clock) .. random
+end
+
+-- Staleness after a lost bump lasts as long as the key: no key may outlive the expiry, whoever touched it.
+local function limit_life(key)
+  local left = redis.call('PTTL', key)
+  if left == -1 or left > expiry then
+    redis.call('PEXPIRE', key, expiry)
+  end
+end
+
