@@ -1,0 +1,10 @@
+"""What helps to test a store of your own; needs pytest and pytest-asyncio, so only tests import it."""
+
+import pytest
+
+# Before the import, so that a failing assert in the suite shows its values in your project too.
+pytest.register_assert_rewrite("cache_revalidate.testing.contract")
+
+from cache_revalidate.testing.contract import StoreContract  # noqa: E402
+
+__all__ = ["StoreContract"]
