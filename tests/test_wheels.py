@@ -159,7 +159,7 @@ def test_wheel_is_what_is_imported(name: str, installed: Path) -> None:
 
 def test_types_reach_the_users_of_a_wheel(installed: Path, tests_alone: Path) -> None:
     """A type checker takes the types from the installed wheels."""
-    options = ["--config-file=", "--strict", "--python-executable", installed]
+    options = ["--config-file=", "--strict", f"--python-executable={installed}"]
     run(sys.executable, "-m", "mypy", *options, "tests/typing", cwd=tests_alone)
 
 
