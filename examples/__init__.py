@@ -1,0 +1,1 @@
+"""The same small support desk, once per framework."""
