@@ -74,6 +74,13 @@ class Revalidator:
         salt: str = "",
         epoch: str = "",
     ) -> None:
+        if not callable(canonical):
+            raise ConfigurationError(
+                f"canonical is a {type(canonical).__name__}: pass a function that makes a string, str.lower say."
+            )
+        for name, text in (("salt", salt), ("epoch", epoch)):
+            if not isinstance(text, str):
+                raise ConfigurationError(f"{name} is a {type(text).__name__}: pass a string, {name}={str(text)!r}.")
         self.models: Final = _checked_models(models)
         self.store: Final = _checked_store(store)
         self.keyspace: Final = _checked_keyspace(namespace, expiry)
@@ -121,8 +128,8 @@ class Revalidator:
         """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away."""
         owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
         try:
-            if owed := self._owed.take():
-                await self._bump(owed)
+            if self._owed:
+                await self._bump({})
             tokens = await self.store.read(self.keyspace, owner, wanted)
         except StoreError:
             self.stats.failed_reads += 1
@@ -159,30 +166,33 @@ class Revalidator:
             await self.store.aclose()
 
     async def _bump(self, changes: Changes) -> dict[str, Tokens]:
+        if not changes and not self._owed:
+            return {}
         with self._accounted(changes) as due:
-            minted = await self.store.bump(self.keyspace, due) if due else {}
+            minted = await self.store.bump(self.keyspace, due)
         record_minted(self, minted)
         return minted
 
     def _bump_sync(self, changes: Changes) -> dict[str, Tokens]:
+        if not changes and not self._owed:
+            return {}
         with self._accounted(changes) as due:
-            minted = self.store.bump_sync(self.keyspace, due) if due else {}
+            minted = self.store.bump_sync(self.keyspace, due)
         record_minted(self, minted)
         return minted
 
     @contextmanager
     def _accounted(self, changes: Changes) -> Iterator[Changes]:
-        """Add what is owed to what is to be bumped; owe it all again if the bump fails or is cancelled."""
-        due = self._owed.take(changes)
-        if not due:
-            yield due
-            return
+        """Give what is to be bumped, what is owed included; owe `changes` too if the bump fails or is cancelled."""
+        owed = self._owed.snapshot()
+        due = _with_owed(changes, owed) if owed else changes
         try:
             yield due
         except BaseException:
-            self._owed.add(due)
+            self._owed.add(changes)
             self.stats.failed_bumps += 1
             raise
+        self._owed.settle(owed)
         self.stats.bumps += 1
 
     def _changes_of(self, tenant: object, models: Collection[str]) -> tuple[str, Changes]:
@@ -220,25 +230,43 @@ class SyncDoor:
 
 
 class _Owed:
-    """Bumps that the store did not take, kept until it does, from whichever thread."""
+    """Bumps that the store did not take, kept until it does; used from any thread.
+
+    What is owed stays owed while somebody pays it, so nobody reads a token that is about to be bumped. Two who pay
+    at once bump twice, which is safe.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._changes: dict[str, set[str]] = {}
+        self._failures = 0
+        self._pairs: dict[tuple[str, str], int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._pairs)
 
     def add(self, changes: Changes) -> None:
         with self._lock:
-            for tenant, models in changes.items():
-                self._changes.setdefault(tenant, set()).update(models)
+            self._failures += 1
+            self._pairs.update(((tenant, model), self._failures) for tenant in changes for model in changes[tenant])
 
-    def take(self, changes: Changes | None = None) -> Changes:
-        """Return `changes` together with all that is owed, which from now on is the caller's to pay."""
-        if not self._changes:
-            return changes or {}
-        self.add(changes or {})
+    def snapshot(self) -> dict[tuple[str, str], int]:
+        """Return what is owed, each pair with the number of its latest failure."""
         with self._lock:
-            taken, self._changes = self._changes, {}
-        return taken
+            return dict(self._pairs)
+
+    def settle(self, paid: Mapping[tuple[str, str], int]) -> None:
+        """Forget what was paid, but for pairs that failed anew meanwhile."""
+        with self._lock:
+            for pair, failure in paid.items():
+                if self._pairs.get(pair) == failure:
+                    del self._pairs[pair]
+
+
+def _with_owed(changes: Changes, owed: Iterable[tuple[str, str]]) -> Changes:
+    due = {tenant: set(models) for tenant, models in changes.items()}
+    for tenant, model in owed:
+        due.setdefault(tenant, set()).add(model)
+    return due
 
 
 @lru_cache(maxsize=4096)
