@@ -21,7 +21,7 @@ LAYERS = (
     ("types", "exceptions", "token", "tenants", "minted", "http"),
     ("stores",),
     ("revalidator",),
-    ("access", "routing", "freshness", "endpoints", "exchange", "middleware"),
+    ("access", "routing", "freshness", "endpoints", "exchange", "declaration", "middleware"),
     (ROOT,),
     ("starlette", "fastapi", "litestar", "testing"),
 )
