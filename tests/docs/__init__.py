@@ -1,0 +1,1 @@
+"""What README and documentation say, held against the code."""
