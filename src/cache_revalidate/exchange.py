@@ -97,6 +97,10 @@ class Exchange:
         self._freshness = freshness
         return None
 
+    def withdraw(self) -> None:
+        """Have the answer to come left unmarked: the handler failed, and an error's answer is not the resource."""
+        self._freshness = None
+
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the app answer, and mark its answer on the way out."""
         if scope.get(SCOPE_KEY) is self:
