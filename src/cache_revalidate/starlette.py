@@ -1,13 +1,42 @@
-"""The Starlette plugin."""
+"""The Starlette plugin: the middleware, a decorator for endpoints, and a way to have several lifespans."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
+
 from cache_revalidate import middleware
+from cache_revalidate.access import Authorize, viewer_of
+from cache_revalidate.declaration import Declaration, path_tenant
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
+from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
+from cache_revalidate.freshness import DEFAULT_VARY
+from cache_revalidate.http.headers import joined
+from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.routing import request_target
 
 try:
-    from starlette.requests import HTTPConnection
+    from starlette.concurrency import run_in_threadpool
+    from starlette.middleware import Middleware
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 except ImportError as error:
     raise ImportError('Starlette is not installed: pip install "cache-revalidate[starlette]"') from error
+
+if TYPE_CHECKING:
+    from starlette.types import Lifespan
+
+    from cache_revalidate.exchange import Exchange
+    from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.revalidator import Revalidator
+
+P = ParamSpec("P")
+Endpoint: TypeAlias = Callable[P, Response | Awaitable[Response]]
+AsyncEndpoint: TypeAlias = Callable[P, Awaitable[Response]]
 
 
 class CacheRevalidateMiddleware(middleware.CacheRevalidateMiddleware):
@@ -17,3 +46,127 @@ class CacheRevalidateMiddleware(middleware.CacheRevalidateMiddleware):
     """
 
     connection_class = HTTPConnection
+
+
+class FreshWhen:
+    """Declares endpoints by decorator; stands below `@requires`, so that this has its say first.
+
+    `authorize(connection, tenant)` returns the viewer, or None to refuse: then the endpoint runs and answers as it
+    always would. It **must be the same rule that your endpoints enforce**. `tenant` is the path parameter that is
+    the tenant. The app needs `fresh_when.middleware` in its list.
+    """
+
+    def __init__(
+        self, revalidator: Revalidator, *, authorize: Authorize[HTTPConnection], tenant: str = "account_id"
+    ) -> None:
+        self._revalidator = revalidator
+        self._authorize = authorize
+        self._parameter = tenant
+
+    @property
+    def middleware(self) -> Middleware:
+        """What marks the endpoints' answers on their way out; anywhere in the app's list of middleware."""
+        return Middleware(OutgoingMiddleware, revalidator=self._revalidator)
+
+    def __call__(
+        self, *models: str, cache_control: CacheControl | None = None, vary: Iterable[str] = DEFAULT_VARY
+    ) -> Callable[[Endpoint[P]], AsyncEndpoint[P]]:
+        """Return the decorator of an endpoint whose answers depend on `models`: a function, or an `HTTPEndpoint`'s.
+
+        A GET or HEAD whose client holds what is current is answered 304 without running it; the answer to
+        another method names the tokens that it minted. Raises `UnknownModelError` or `ConfigurationError`.
+        """
+        declaration = Declaration(
+            self._revalidator,
+            models,
+            cache_control=cache_control,
+            vary=vary,
+            hint="add fresh_when.middleware to the app's list of middleware.",
+        )
+
+        def decorate(endpoint: Endpoint[P]) -> AsyncEndpoint[P]:
+            if not inspect.isroutine(endpoint):
+                raise ConfigurationError(f"{endpoint!r} is not a function: decorate the methods of an HTTPEndpoint.")
+
+            @wraps(endpoint)
+            async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Response:
+                request = next((arg for arg in (*args, *kwargs.values()) if isinstance(arg, Request)), None)
+                if request is None:
+                    raise ConfigurationError(f"{endpoint.__qualname__} was called without a Request.")
+                exchange = declaration.begin(request.scope)
+                if answer := await self._decide(declaration, exchange, request):
+                    return _response(answer, request)
+                try:
+                    return await _called(endpoint, *args, **kwargs)
+                except BaseException:
+                    exchange.withdraw()
+                    raise
+
+            return wrapper
+
+        return decorate
+
+    def keys_route(
+        self,
+        path: str = DEFAULT_KEYS_PATH,
+        *,
+        cache_control: CacheControl = KEYS_CACHE_CONTROL,
+        vary: Iterable[str] = DEFAULT_VARY,
+    ) -> Route:
+        """Return the keys endpoint as a route, for apps that have no `CacheRevalidateMiddleware` to serve it."""
+
+        async def cache_keys(request: Request) -> Response:
+            try:
+                tenant = path_tenant(self._revalidator, request.path_params, self._parameter)
+                viewer = await viewer_of(self._authorize, request, tenant)
+            except InvalidTenantError as error:
+                return _response(problem(404, str(error)), request)
+            except Refused as refused:
+                return _response(refusal(refused), request)
+            answer = await keys_answer(
+                self._revalidator,
+                tenant=tenant,
+                viewer=viewer,
+                target=request_target(request.scope),
+                if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
+                cache_control=cache_control,
+                vary=vary,
+            )
+            return _response(answer, request)
+
+        return Route(path, cache_keys)
+
+    async def _decide(self, declaration: Declaration, exchange: Exchange, request: Request) -> Answer | None:
+        try:
+            tenant = path_tenant(self._revalidator, request.path_params, self._parameter)
+            viewer = await viewer_of(self._authorize, request, tenant)
+        except (InvalidTenantError, Refused):
+            return None
+        return await declaration.decide(exchange, request.scope, tenant=tenant, viewer=viewer)
+
+
+def compose_lifespans(*lifespans: Lifespan[Any]) -> Lifespan[Any]:
+    """Return one lifespan that enters `lifespans` in order and leaves them in reverse; their states are merged."""
+
+    @asynccontextmanager
+    async def composed(app: Any) -> AsyncIterator[Any]:
+        async with AsyncExitStack() as stack:
+            states = [await stack.enter_async_context(lifespan(app)) for lifespan in lifespans]
+            merged = {key: value for state in states if state is not None for key, value in state.items()}
+            # A server without lifespan state gets an app that yields any refused: yield none where none was given.
+            yield merged or None
+
+    return composed
+
+
+async def _called(endpoint: Callable[..., Any], *args: object, **kwargs: object) -> Response:
+    """Run an endpoint as Starlette would have: one that is not asynchronous in a thread."""
+    is_async = inspect.iscoroutinefunction(endpoint)
+    response: Response = await (endpoint if is_async else partial(run_in_threadpool, endpoint))(*args, **kwargs)
+    return response
+
+
+def _response(answer: Answer, request: Request) -> Response:
+    response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    return response
