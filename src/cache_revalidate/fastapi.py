@@ -1,0 +1,185 @@
+"""The FastAPI plugin: a dependency that answers 304 once the app's own authentication has let the caller in."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from cache_revalidate.access import checked_viewer
+from cache_revalidate.declaration import Declaration, path_tenant
+from cache_revalidate.endpoints import KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
+from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
+from cache_revalidate.exchange import Exchange
+from cache_revalidate.freshness import DEFAULT_VARY
+from cache_revalidate.http.cache_control import CacheControl
+from cache_revalidate.http.headers import joined
+from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.revalidator import Revalidator
+from cache_revalidate.routing import request_target
+
+try:
+    from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
+    from starlette.requests import HTTPConnection
+    from starlette.routing import compile_path
+except ImportError as error:
+    raise ImportError('FastAPI is not installed: pip install "cache-revalidate[fastapi]"') from error
+
+KEYS_PATH: Final = "/api/v1/accounts/{account_id}/cache_keys"
+_HINT: Final = "call fresh.install(app) on the app that has this route."
+_PROBLEM: Final = {"application/problem+json": {"schema": {"type": "object"}}}
+_KEYS_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "What the client holds is current"},
+    401: {"description": "Nobody is signed in"},
+    403: {"description": "The caller may not see this tenant", "content": _PROBLEM},
+    503: {"description": "The store of version tokens does not answer", "content": _PROBLEM},
+}
+
+
+@dataclass
+class CacheKeys:
+    """What the keys endpoint answers."""
+
+    cache_keys: dict[str, str]
+    """The tenant's version tokens by model: what a client holds of a model is current while its token is."""
+    tag: str
+    """Changes when all that this client holds is stale, whatever the tokens say."""
+
+
+class NotModified(HTTPException):
+    """Ends a request before its handler; the app's handlers of `HTTPException` never see it.
+
+    It is one all the same, because what cleans up on the way (a dependency with `yield`) lets those pass.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(304)
+        self.answer: Final = answer
+
+
+class Fresh:
+    """Declares routes by dependency: `dependencies=[Depends(fresh("label"))]`, on a route or a router.
+
+    `viewer` is your dependency that lets the caller in (its `HTTPException` is the answer) and returns the viewer:
+    a string that differs where what users see differs, or `EVERYONE`; None has the handler run as if undeclared.
+    It **must be the same rule that your handlers enforce**, for the tenant in the path too. `tenant` is the path
+    parameter that is the tenant, `tenant_type` makes the tenant's value of it: `int`, `UUID`.
+
+    Raises `ConfigurationError` when it is made, if any of these could not work.
+    """
+
+    def __init__(
+        self,
+        revalidator: Revalidator,
+        *,
+        viewer: Callable[..., Any],
+        tenant: str = "account_id",
+        tenant_type: Callable[[str], object] = int,
+    ) -> None:
+        if tenant_type is str and revalidator.has_default_canonical:
+            raise ConfigurationError(
+                "Several strings may mean one tenant: say tenant_type=int or tenant_type=UUID, or give "
+                "Revalidator(canonical=...) the function that makes a tenant canonical (str.lower, say)."
+            )
+        self._revalidator = revalidator
+        self._viewer = viewer
+        self._parameter = tenant
+        self._tenant_type = tenant_type
+
+    def install(self, app: FastAPI, *, keys_path: str | None = KEYS_PATH) -> None:
+        """Have `app` answer what `fresh(...)` decides, and serve the keys endpoint at `keys_path`, if not None.
+
+        A mounted app is an app of its own: install it where the declared routes are.
+        """
+        app.add_middleware(OutgoingMiddleware, revalidator=self._revalidator)
+        app.add_exception_handler(NotModified, _send_not_modified)
+        if keys_path is not None:
+            app.include_router(self.keys_router(keys_path))
+
+    def __call__(
+        self, *models: str, cache_control: CacheControl | None = None, vary: Iterable[str] = DEFAULT_VARY
+    ) -> Callable[..., AsyncIterator[None]]:
+        """Return the dependency of routes whose answers depend on `models`.
+
+        A GET or HEAD whose client holds what is current is answered 304 without running the handler, nor the
+        dependencies that come after this one: let `viewer` hold the whole rule. The answer to another method
+        names the tokens that it minted. Raises `UnknownModelError` or `ConfigurationError`.
+        """
+        declaration = Declaration(self._revalidator, models, cache_control=cache_control, vary=vary, hint=_HINT)
+
+        async def fresh(
+            connection: HTTPConnection, viewer: Annotated[Any, Depends(self._viewer)]
+        ) -> AsyncIterator[None]:
+            if not isinstance(connection, Request):  # a router's dependencies are those of its websockets, too
+                yield
+                return
+            if NotModified not in connection.app.exception_handlers:
+                raise ConfigurationError(f"This app can't answer what fresh(...) decides: {_HINT}")
+            exchange = declaration.begin(connection.scope)
+            if answer := await self._decide(declaration, exchange, connection, viewer):
+                raise NotModified(answer)
+            try:
+                yield
+            except BaseException:
+                exchange.withdraw()
+                raise
+
+        return fresh
+
+    def keys_router(
+        self,
+        path: str = KEYS_PATH,
+        *,
+        cache_control: CacheControl = KEYS_CACHE_CONTROL,
+        vary: Iterable[str] = DEFAULT_VARY,
+    ) -> APIRouter:
+        """Return the keys endpoint as a router, for `app.include_router`; the revalidator's lifespan comes with it.
+
+        Raises `ConfigurationError` if the tenant's parameter is not in `path`.
+        """
+        if self._parameter not in compile_path(path)[2]:
+            raise ConfigurationError(f"The path {path!r} of the keys endpoint needs the tenant, {{{self._parameter}}}.")
+
+        async def cache_keys(request: Request, tenant: Any, viewer: Annotated[Any, Depends(self._viewer)]) -> Response:
+            """Return the version token of each model, and a tag that changes when all is to be taken for stale."""
+            try:
+                answer = await keys_answer(
+                    self._revalidator,
+                    tenant=self._revalidator.tenant(tenant),
+                    viewer=checked_viewer(viewer),
+                    target=request_target(request.scope),
+                    if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
+                    cache_control=cache_control,
+                    vary=vary,
+                )
+            except InvalidTenantError as error:
+                answer = problem(404, str(error))
+            except Refused as refused:
+                answer = refusal(refused)
+            return _response(answer, request)
+
+        # The parameter's type is known here alone, and FastAPI reads it from the annotation.
+        cache_keys.__annotations__["tenant"] = Annotated[self._tenant_type, Path(alias=self._parameter)]
+        router = APIRouter(lifespan=self._revalidator.lifespan)
+        router.add_api_route(path, cache_keys, response_model=CacheKeys, responses=_KEYS_RESPONSES)
+        router.add_api_route(path, cache_keys, methods=["HEAD"], include_in_schema=False)
+        return router
+
+    async def _decide(
+        self, declaration: Declaration, exchange: Exchange, request: Request, viewer: object
+    ) -> Answer | None:
+        try:
+            tenant = path_tenant(self._revalidator, request.path_params, self._parameter, self._tenant_type)
+            known = checked_viewer(viewer)
+        except (InvalidTenantError, Refused):
+            return None
+        return await declaration.decide(exchange, request.scope, tenant=tenant, viewer=known)
+
+
+async def _send_not_modified(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotModified)  # noqa: S101 - what it is registered for
+    return _response(error.answer, request)
+
+
+def _response(answer: Answer, request: Request) -> Response:
+    response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    return response
