@@ -107,7 +107,9 @@ class Exchange:
             await app(scope, receive, send)
             return
         outgoing = _Outgoing(self, send)
-        scope = {**scope, SCOPE_KEY: self}
+        # In the scope itself, not in a copy: what is further out may look there for what the app puts into it, as
+        # Litestar's before_send hooks do, one of which commits the database session that it finds there.
+        scope[SCOPE_KEY] = self
         if self.method in SAFE_METHODS:
             await app(scope, receive, outgoing.send)
         else:
