@@ -1,4 +1,4 @@
-"""The public names have the types that `core.py` asserts, and refuse what the `*_mistakes.py` ignore."""
+"""The public names have the types that the files beside this one assert, and refuse what those ignore."""
 
 import subprocess
 import sys
