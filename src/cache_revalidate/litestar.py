@@ -1,0 +1,363 @@
+"""The Litestar plugin: handlers declared by `opt`, the keys endpoint as a route handler, the revalidator injected.
+
+    app = Litestar(
+        route_handlers=[...],
+        plugins=[RevalidatePlugin(RevalidateConfig(revalidator, viewer=agent_of_account))],
+    )
+
+    @get("/accounts/{account_id:int}/labels", opt={"revalidate": ["label"]})
+    async def list_labels(account_id: FromPath[int]) -> list[Label]: ...
+
+A declared handler's 304 is decided where Litestar runs `before_request`: after authentication and guards, before
+the handler's dependencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from cache_revalidate.access import Authorize, viewer_of
+from cache_revalidate.declaration import Declaration
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
+from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
+from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
+from cache_revalidate.http.headers import joined
+from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.revalidator import Revalidator
+from cache_revalidate.routing import request_target
+
+try:
+    from litestar import Request, Response
+    from litestar.di import Provide
+    from litestar.handlers import HTTPRouteHandler
+    from litestar.middleware import DefineMiddleware
+    from litestar.openapi.datastructures import ResponseSpec
+    from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+    from litestar.routes import HTTPRoute
+except ImportError as error:
+    raise ImportError('Litestar is not installed: pip install "cache-revalidate[litestar]"') from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from litestar import Litestar
+    from litestar.config.app import AppConfig
+    from litestar.dto import AbstractDTO
+    from litestar.response.base import ASGIResponse
+    from litestar.routes import BaseRoute
+    from litestar.types import AsyncAnyCallable
+    from litestar.types import Scope as LitestarScope
+
+    from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.types import Scope, Viewer
+
+OPT_KEY: Final = "revalidate"
+"""The key in a handler's `opt`: the models that its answers depend on, a `CachePolicy`, or None for undeclared."""
+
+_KEYS_PROBLEMS: Final = {
+    401: "The caller is not signed in",
+    403: "The caller may not see this tenant",
+    404: "There can be no such tenant",
+    503: "The store of version tokens does not answer",
+}
+
+
+@dataclass
+class RevalidateConfig:
+    """The configuration of `RevalidatePlugin`."""
+
+    revalidator: Revalidator
+    """The revalidator that the app holds; its lifespan is added to the app's."""
+
+    viewer: Authorize[Request[Any, Any, Any]] | None = None
+    """Says who asks: `viewer(request, tenant)` returns a string that differs where what users see differs, or
+    `EVERYONE`, or None to refuse; sync (called directly, never in a thread) or async. It runs after authentication
+    and guards, and **must refuse whom your handlers refuse**: a 304 is sent before they run, and Litestar's JWT
+    authentication lets HEAD requests pass. An exception in it is a refusal."""
+
+    tenant: str = "account_id"
+    """The path parameter that is the tenant."""
+
+    keys_path: str | None = DEFAULT_KEYS_PATH
+    """The keys endpoint's path, as Litestar writes paths. None for no endpoint, or where it belongs into a router
+    of your own, for its authentication or guards: put `plugin.keys_handler(path)` there."""
+
+    keys_cache_control: CacheControl = KEYS_CACHE_CONTROL
+    """The keys endpoint's Cache-Control."""
+
+    vary: Iterable[str] = DEFAULT_VARY
+    """The request headers that tell two viewers apart, for the keys endpoint and the handlers declared by a list."""
+
+    dependency_key: str = "revalidator"
+    """The name under which handlers are given the revalidator."""
+
+
+@dataclass
+class CacheKeys:
+    """What the keys endpoint answers."""
+
+    cache_keys: dict[str, str]
+    """The version tokens by model; compare them for equality."""
+
+    tag: str
+    """Changes when all that this viewer holds is stale."""
+
+
+@dataclass
+class Problem:
+    """Why the keys endpoint gives no keys (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+
+
+class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
+    """Revalidates the handlers that declare it, and serves the cache keys.
+
+    Raises `ConfigurationError` when it is made, and when a handler is registered that could not work: for unknown
+    models, a path without the tenant or with one that is not canonical, and `cache=` on a declared handler.
+    """
+
+    def __init__(self, config: RevalidateConfig) -> None:
+        if not isinstance(config.revalidator, Revalidator):
+            raise ConfigurationError(
+                f"revalidator is a {type(config.revalidator).__name__}: pass the Revalidator that your app holds."
+            )
+        if config.viewer is None:
+            raise ConfigurationError(
+                "viewer is missing: pass a function viewer(request, tenant) that returns who asks, or None to "
+                "refuse. If anyone at all may see every tenant, say so: viewer=cache_revalidate.allow_everyone."
+            )
+        if not callable(config.viewer):
+            raise ConfigurationError(f"viewer is a {type(config.viewer).__name__}, not a function.")
+        self.config: Final = config
+        self._revalidator: Final = config.revalidator
+        self._viewer: Final = config.viewer
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the middleware, the lifespan, the dependency and the keys endpoint to the app."""
+        if sum(isinstance(plugin, RevalidatePlugin) for plugin in app_config.plugins) > 1:
+            raise ConfigurationError("The app has two RevalidatePlugins, which both read opt={'revalidate'}: keep one.")
+        app_config.middleware.insert(
+            0, DefineMiddleware(cast("Any", OutgoingMiddleware), revalidator=self._revalidator)
+        )
+        app_config.after_exception.insert(0, _withdraw)
+        app_config.lifespan.append(self._revalidator.lifespan)
+        app_config.dependencies[self.config.dependency_key] = Provide(lambda: self._revalidator, sync_to_thread=False)
+        app_config.signature_namespace["Revalidator"] = Revalidator
+        if self.config.keys_path is not None:
+            app_config.route_handlers.append(self.keys_handler(self.config.keys_path))
+        return app_config
+
+    def keys_handler(self, path: str) -> HTTPRouteHandler:
+        """Return the keys endpoint, to be registered where its callers are authenticated."""
+
+        # Not a method: Litestar copies a router's handlers deeply, and a method would take the store along.
+        async def cache_keys(request: Request[Any, Any, Any]) -> Response[CacheKeys]:
+            return _AnswerResponse(await self._keys(request), request)
+
+        return _KeysHandler(
+            path,
+            http_method=["GET", "HEAD"],
+            opt={OPT_KEY: None},
+            return_dto=None,
+            summary="Cache keys",
+            description=f"The version tokens of one tenant ({self.config.tenant}), by model.",
+            response_description="The tokens, and the tag that is a part of each validator",
+            responses={
+                304: ResponseSpec(None, description="What the client holds is current"),
+                **{
+                    status: ResponseSpec(Problem, description=description, media_type="application/problem+json")
+                    for status, description in _KEYS_PROBLEMS.items()
+                },
+            },
+        )(cache_keys)
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Have the handlers of a route that was registered revalidated, if they are declared."""
+        if not isinstance(route, HTTPRoute):
+            return
+        for handler in route.route_handlers:
+            if isinstance(handler, _KeysHandler):
+                self._check_tenant(route, "the keys endpoint")
+            elif handler.http_methods != {"OPTIONS"}:
+                self._receive_handler(route, handler)
+
+    def tenant_of(self, request: Request[Any, Any, Any]) -> str:
+        """Return the canonical tenant of a request's path. Raises `InvalidTenantError`, or KeyError if it has none."""
+        return self._revalidator.tenant(request.path_params[self.config.tenant])
+
+    async def viewer_of(self, request: Request[Any, Any, Any], tenant: str) -> Viewer:
+        """Return who asks; raise `Refused` if they may not see `tenant`."""
+        return await viewer_of(self._viewer, request, tenant)
+
+    async def _keys(self, request: Request[Any, Any, Any]) -> Answer:
+        try:
+            tenant = self.tenant_of(request)
+            viewer = await self.viewer_of(request, tenant)
+        except InvalidTenantError as error:
+            return problem(404, str(error))
+        except Refused as refused:
+            return refusal(refused)
+        return await keys_answer(
+            self._revalidator,
+            tenant=tenant,
+            viewer=viewer,
+            target=request_target(_scope_of(request)),
+            if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
+            cache_control=self.config.keys_cache_control,
+            vary=self.config.vary,
+        )
+
+    def _receive_handler(self, route: HTTPRoute, handler: HTTPRouteHandler) -> None:
+        declared = handler.opt.get(OPT_KEY)
+        if declared is not None:
+            self._check_tenant(route, f"the handler {handler}, which is declared")
+        # A handler with several paths is received with each of them, and anew when its path gets another method.
+        if isinstance(handler.before_request, _BeforeHandler):
+            return
+        if declared is not None:
+            declaration = self._declaration(handler, declared)
+            if dto := handler.resolve_return_dto():
+                handler._resolved_return_dto = _sparing_answers(dto)
+        elif handler.http_methods <= SAFE_METHODS:
+            return
+        else:
+            declaration = None
+        own = [layer.before_request for layer in handler.ownership_layers if layer.before_request]
+        handler.before_request = _BeforeHandler(self, declaration, own[-1] if own else None)
+
+    def _declaration(self, handler: HTTPRouteHandler, declared: CachePolicy | Iterable[str]) -> Declaration:
+        if handler.cache:
+            raise ConfigurationError(
+                f"The handler {handler} is declared with opt={{'revalidate': ...}} and with cache={handler.cache!r}: "
+                "Litestar's cache would hand out rows from before a commit, labelled with the tokens from after it, "
+                "and clients would be stale for good. Leave cache= out: the 304s take its place."
+            )
+        try:
+            policy = declared if isinstance(declared, CachePolicy) else CachePolicy(declared, vary=self.config.vary)
+            return Declaration(
+                self._revalidator,
+                policy.models,
+                cache_control=policy.cache_control,
+                vary=[name.decode("ascii") for name in policy.vary],
+                hint="another plugin or middleware holds a revalidator of its own.",
+            )
+        except (ConfigurationError, UnknownModelError, TypeError) as error:
+            raise ConfigurationError(f"opt={{'revalidate': {declared!r}}} of the handler {handler}: {error}") from error
+
+    def _check_tenant(self, route: HTTPRoute, what: str) -> None:
+        name = self.config.tenant
+        parameter = route.path_parameters.get(name)
+        if parameter is None:
+            raise ConfigurationError(
+                f"{route.path} has no tenant, and is the path of {what}: it needs the parameter {{{name}:int}} (or "
+                "name the one that is the tenant, RevalidateConfig(tenant=...)). A handler that is declared by its "
+                "router and should not be says opt={'revalidate': None}."
+            )
+        if self._revalidator.has_default_canonical and parameter.type not in {int, UUID}:
+            raise ConfigurationError(
+                f"{{{parameter.full}}} in {route.path}, the path of {what}, may be spelled in several ways that mean "
+                f"one tenant: say {{{name}:int}} or {{{name}:uuid}}, or give Revalidator(canonical=...) the function "
+                "that makes a tenant canonical (str.lower, say)."
+            )
+
+
+class _BeforeHandler:
+    """A handler's `before_request`: its own first, then the decision on a read, or a note on a write."""
+
+    def __init__(self, plugin: RevalidatePlugin, declaration: Declaration | None, own: AsyncAnyCallable | None) -> None:
+        self._plugin = plugin
+        self._declaration = declaration
+        self._own = own
+
+    async def __call__(self, request: Request[Any, Any, Any]) -> Any:
+        if self._own is not None and (answer := await self._own(request)):
+            return answer
+        if request.method not in CONDITIONAL_METHODS:
+            self._note_write(request)
+        elif self._declaration is not None and (answer := await self._decide(self._declaration, request)):
+            return _AnswerResponse(answer, request)
+        return None
+
+    async def _decide(self, declaration: Declaration, request: Request[Any, Any, Any]) -> Answer | None:
+        exchange = declaration.begin(_scope_of(request))
+        try:
+            tenant = self._plugin.tenant_of(request)
+            viewer = await self._plugin.viewer_of(request, tenant)
+        except (InvalidTenantError, Refused):
+            return None
+        return await declaration.decide(exchange, _scope_of(request), tenant=tenant, viewer=viewer)
+
+    def _note_write(self, request: Request[Any, Any, Any]) -> None:
+        async def may_see(tenant: str) -> bool:
+            try:
+                await self._plugin.viewer_of(request, tenant)
+            except Refused:
+                return False
+            return True
+
+        try:
+            tenant = self._plugin.tenant_of(request)
+        except (KeyError, InvalidTenantError):
+            tenant = None
+        Exchange.begun(self._plugin.config.revalidator, _scope_of(request), tenant=tenant, may_see=may_see)
+
+
+class _KeysHandler(HTTPRouteHandler):
+    """The keys endpoint, told apart by its class when its route is received."""
+
+
+class _AnswerResponse(Response[Any]):
+    """An answer of the library's own, as Litestar sends it: its headers win over those that the app's layers add."""
+
+    def __init__(self, answer: Answer, request: Request[Any, Any, Any]) -> None:
+        super().__init__(
+            b"" if request.method == "HEAD" else answer.body,
+            status_code=answer.status,
+            headers={
+                name.decode(): (joined(answer.headers, name) or b"").decode("latin-1") for name, _ in answer.headers
+            },
+        )
+
+    def to_asgi_response(
+        self,
+        app: Litestar | None,
+        request: Request[Any, Any, Any],
+        *,
+        headers: dict[str, str] | None = None,
+        is_head_response: bool = False,
+        **layered: Any,
+    ) -> ASGIResponse:
+        """Create the response for ASGI."""
+        return super().to_asgi_response(
+            app,
+            request,
+            headers={name: value for name, value in (headers or {}).items() if name.lower() not in self.headers},
+            is_head_response=is_head_response or request.method == "HEAD",
+            **layered,
+        )
+
+
+def _scope_of(request: Request[Any, Any, Any]) -> Scope:
+    return cast("Scope", request.scope)
+
+
+def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
+    """Return a DTO that leaves our answers as they are: Litestar has it transform what `before_request` returns."""
+
+    class SparingAnswers(dto):  # type: ignore[valid-type, misc]
+        def data_to_encodable_type(self, data: Any) -> Any:
+            return data if isinstance(data, _AnswerResponse) else super().data_to_encodable_type(data)
+
+    return SparingAnswers
+
+
+async def _withdraw(exception: Exception, scope: LitestarScope) -> None:  # noqa: ARG001
+    """Have the answer of an exception handler left unmarked, whatever its status."""
+    if exchange := Exchange.of(cast("Scope", scope)):
+        exchange.withdraw()
