@@ -1,0 +1,120 @@
+"""The two apps as tests run them: on which server, database and store, and how a test talks to them."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from tests.support.servers import AppServer, PostgresServer, RedisServer
+
+ACCOUNT = "/api/v1/accounts/1"
+LISTS = {"label": f"{ACCOUNT}/labels", "inbox": f"{ACCOUNT}/inboxes", "team": f"{ACCOUNT}/teams"}
+KEYS = f"{ACCOUNT}/cache_keys"
+MODELS = set(LISTS)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way of running one of the apps."""
+
+    app: Literal["starlette", "litestar"]
+    server: Literal["uvicorn", "granian"]
+    database: Literal["sqlite", "postgresql"]
+    store: Literal["memory", "redis"]
+
+    def __str__(self) -> str:
+        """Return the setup as pytest shows it."""
+        return f"{self.app}-{self.server}-{self.database}-{self.store}"
+
+    @property
+    def workers(self) -> int:
+        """Return how many worker processes there are: two, where they can hear of each other."""
+        return 2 if self.store == "redis" else 1
+
+
+# Each two of the four choices meet in each of their combinations, in five setups instead of sixteen.
+SETUPS = [
+    Setup("starlette", "uvicorn", "sqlite", "memory"),
+    Setup("starlette", "granian", "postgresql", "redis"),
+    Setup("litestar", "uvicorn", "postgresql", "redis"),
+    Setup("litestar", "granian", "sqlite", "redis"),
+    Setup("litestar", "granian", "postgresql", "memory"),
+]
+ONE_EACH = [SETUPS[0], SETUPS[4]]
+ON_POSTGRESQL = [setup for setup in SETUPS if setup.database == "postgresql"]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A running app."""
+
+    setup: Setup
+    base_url: str
+
+    def client(self, token: str | None, **options: Any) -> httpx.Client:
+        """Return a client signed in by `token`, which opens a connection per request, so that any worker may answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(base_url=self.base_url, headers=headers, limits=limits, timeout=30, **options)
+
+
+@contextmanager
+def running(setup: Setup, folder: Path, postgres: PostgresServer, redis: RedisServer) -> Iterator[Desk]:
+    """Run an app on a fresh database."""
+    with ExitStack() as stack:
+        if setup.database == "postgresql":
+            name = postgres.create_database()
+            stack.callback(postgres.drop_database, name)
+            database_url = postgres.url("asyncpg", name)
+        else:
+            database_url = f"sqlite+aiosqlite:///{folder / 'desk.sqlite3'}"
+        server = AppServer(
+            f"examples.{setup.app}_app.app:app",
+            server=setup.server,
+            workers=setup.workers,
+            env={"DATABASE_URL": database_url, "REDIS_URL": redis.url if setup.store == "redis" else ""},
+        )
+        stack.enter_context(server)
+        yield Desk(setup, server.base_url)
+
+
+def new_name() -> str:
+    """Return a name that nothing has yet."""
+    return f"n{uuid.uuid4().hex[:12]}"
+
+
+def reached(response: httpx.Response) -> set[str]:
+    """Return which of `handler` and `db` a request reached, as Server-Timing says."""
+    parts = {part.split(";")[0].strip() for part in response.headers["Server-Timing"].split(",")}
+    assert "total" in parts
+    return parts - {"total"}
+
+
+def tokens_of(client: httpx.Client, account: int = 1) -> dict[str, str]:
+    """Return an account's version tokens by model."""
+    response = client.get(f"/api/v1/accounts/{account}/cache_keys")
+    assert response.status_code == 200, response.text
+    tokens: dict[str, str] = response.json()["cache_keys"]
+    return tokens
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Return the models whose token is another; it has to be a larger one."""
+    models = {model for model in after if after[model] != before[model]}
+    assert all(after[model] > before[model] for model in models)
+    return models
+
+
+def etags_of(client: httpx.Client, account: int = 1) -> dict[str, str]:
+    """Return the lists' validators by path."""
+    paths = [path.replace("/1/", f"/{account}/") for path in LISTS.values()]
+    return {path: client.get(path).headers["ETag"] for path in paths}
+
+
+def statuses(client: httpx.Client, etags: dict[str, str]) -> dict[str, int]:
+    """Ask for each path with its validator; return the statuses."""
+    return {path: client.get(path, headers={"If-None-Match": etag}).status_code for path, etag in etags.items()}
