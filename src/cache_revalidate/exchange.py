@@ -106,15 +106,22 @@ class Exchange:
         if scope.get(SCOPE_KEY) is self:
             await app(scope, receive, send)
             return
-        outgoing = _Outgoing(self, send)
+        outer = scope.get(SCOPE_KEY)
         # In the scope itself, not in a copy: what is further out may look there for what the app puts into it, as
-        # Litestar's before_send hooks do, one of which commits the database session that it finds there.
+        # Litestar's before_send hooks do, one of which commits the database session that it finds there. Taken back
+        # afterwards, for whoever runs the app again with this scope.
         scope[SCOPE_KEY] = self
+        try:
+            await self._run(app, scope, receive, _Outgoing(self, send).send)
+        finally:
+            scope[SCOPE_KEY] = outer
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         if self.method in SAFE_METHODS:
-            await app(scope, receive, outgoing.send)
+            await app(scope, receive, send)
         else:
             with collect_minted(self.revalidator) as self._minted:
-                await app(scope, receive, outgoing.send)
+                await app(scope, receive, send)
 
     async def marked(self, status: int, headers: HeaderList) -> HeaderList:
         """Return the headers of the app's answer, marked as its method and status ask for."""

@@ -177,3 +177,20 @@ async def test_nothing_is_logged_of_requests(client: httpx.AsyncClient, caplog: 
     with caplog.at_level(logging.DEBUG, "cache_revalidate"):
         await client.get(LABELS)
     assert not caplog.records
+
+
+async def test_a_request_may_be_run_again(desk: Desk, app: ASGIApp) -> None:
+    """A middleware further out that runs the app twice with one scope gets the same answer twice."""
+    answers: list[int] = []
+
+    async def twice(scope: Scope, receive: Receive, send: Send) -> None:
+        async def first(message: Message) -> None:
+            answers.extend([message["status"]] if "status" in message else [])
+
+        await app(scope, receive, first)
+        await app(scope, receive, send)
+
+    async with client_of(twice) as client:
+        for method in ("GET", "POST"):
+            assert (await client.request(method, LABELS)).status_code == 200
+    assert answers == [200, 200]
