@@ -1,6 +1,7 @@
 """The configuration page names every option, with the type and default that the code gives it."""
 
 import inspect
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 
 import cache_revalidate
 from cache_revalidate import CacheControl, CachePolicy, CacheRevalidateMiddleware, MemoryStore, Revalidator
+from cache_revalidate.fastapi import Fresh
+from cache_revalidate.litestar import RevalidateConfig
+from cache_revalidate.starlette import FreshWhen
 from cache_revalidate.stores.redis import RedisStore
 from tests.docs.pages import DOCS, tables
 
@@ -23,6 +27,14 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "CacheRevalidateMiddleware": CacheRevalidateMiddleware,
     "CachePolicy": CachePolicy,
     "CacheControl": CacheControl,
+    "FreshWhen": FreshWhen,
+    "fresh_when(...)": FreshWhen.__call__,
+    "fresh_when.keys_route": FreshWhen.keys_route,
+    "Fresh": Fresh,
+    "fresh.install": Fresh.install,
+    "fresh(...)": Fresh.__call__,
+    "fresh.keys_router": Fresh.keys_router,
+    "RevalidateConfig": RevalidateConfig,
     "MemoryStore": MemoryStore,
     "RedisStore.from_url": RedisStore.from_url,
     "RedisStore": RedisStore,
@@ -36,8 +48,8 @@ NAMES = {**vars(cache_revalidate), "time": time}
 def test_every_option_is_documented(name: str) -> None:
     """The page's table has the options of the signature, in its order, each with its type and default."""
     rows = OPTIONS[name]
-    parameters = inspect.signature(DOCUMENTED[name]).parameters.values()
-    assert [row["option"] for row in rows] == [f"`{parameter.name}`" for parameter in parameters]
+    parameters = [p for p in inspect.signature(DOCUMENTED[name]).parameters.values() if p.name != "self"]
+    assert [row["option"] for row in rows] == [f"`{_name(parameter)}`" for parameter in parameters]
     for row, parameter in zip(rows, parameters, strict=True):
         assert row["type"] == f"`{_type(parameter)}`", parameter.name
         assert _default(row["default"]) == parameter.default, parameter.name
@@ -49,8 +61,14 @@ def test_no_table_of_options_is_left_unchecked() -> None:
     assert OPTIONS.keys() == DOCUMENTED.keys()
 
 
+def _name(parameter: inspect.Parameter) -> str:
+    return f"*{parameter.name}" if parameter.kind is parameter.VAR_POSITIONAL else parameter.name
+
+
 def _type(parameter: inspect.Parameter) -> str:
-    return str(parameter.annotation)
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"(?:\w+\.)+(\w)", r"\1", text)  # without the modules
 
 
 def _default(cell: str) -> object:
