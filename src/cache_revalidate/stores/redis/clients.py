@@ -35,6 +35,15 @@ class _SentinelClient(redis.asyncio.Redis):
             await sentinel.aclose()
 
 
+class _ClusterClient(redis.asyncio.RedisCluster):
+    """The client of a cluster; closes its connections also when it is about to learn the cluster's nodes anew."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.nodes_manager.aclose()
+        await self.nodes_manager.aclose("startup_nodes")
+
+
 def make_client(address: Address, timeout: float) -> AsyncClient:
     """Return an asynchronous client; `timeout`, in seconds, is for connecting."""
     # No time limit on single reads and writes: the store sets one for the whole call, which costs less.
@@ -42,7 +51,7 @@ def make_client(address: Address, timeout: float) -> AsyncClient:
     options = {**_sign_in(address), "socket_timeout": None, "socket_connect_timeout": timeout, "retry": retry}
     if address.kind == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(*host) for host in address.hosts]
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **options | _share_of(timeout, address))
+        return _ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
         manager = redis.asyncio.sentinel.Sentinel(address.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]

@@ -145,6 +145,8 @@ class RedisStore(Store):
             async with asyncio.timeout(self._timeout):
                 connection = await self._connected()
                 async with connection.turn:
+                    # A cluster's client that does not know the nodes yet would send its first command to any of them.
+                    await connection.client.initialize()
                     answer = await question(connection.client)
         except Exception as error:
             raise self._failed(error) from error

@@ -67,10 +67,12 @@ def parse_url(url: str) -> Address:
 
     `valkey` may stand wherever `redis` does. Names, passwords and paths are percent-decoded (RFC 3986 section 2.1).
     """
+    if not isinstance(url, str):
+        _refuse(f"it is a {type(url).__name__}, not a string")
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    except (ValueError, AttributeError, TypeError):
+    except ValueError:
         _refuse("it can't be read as a URL")
     scheme = parts.scheme.replace("valkey", "redis", 1)
     kind = _KINDS.get(scheme) or _refuse(f"its scheme is {parts.scheme[:20]!r}")
@@ -163,6 +165,7 @@ def _tls(options: dict[str, str]) -> dict[str, str | bool]:
 
 
 def _refuse(reason: str) -> NoReturn:
-    # The URL's own text stays out of the message: where a password holds a "/" or "?", any part may be part of it.
+    # The URL's own text stays out of the message, and of the errors behind it: where a password holds a "/" or "?",
+    # any part may be part of it.
     forms = "".join(f"\n  {form}" for form in _FORMS)
-    raise ConfigurationError(f"The Redis URL can't be used: {reason}. It has one of these forms:{forms}")
+    raise ConfigurationError(f"The Redis URL can't be used: {reason}. It has one of these forms:{forms}") from None
