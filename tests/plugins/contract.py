@@ -3,7 +3,6 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -38,13 +37,6 @@ class PluginContract:
     @abstractmethod
     def make_app(self, desk: Desk) -> ASGIApp:
         """Return the app around a desk."""
-
-    @pytest.fixture
-    def desk(self, tmp_path: Path) -> Desk:
-        """The desk behind the app."""
-        file = tmp_path / "labels.csv"
-        file.write_text("id,title\n1,urgent\n")
-        return Desk(file)
 
     @pytest.fixture
     def app(self, desk: Desk) -> ASGIApp:
@@ -136,18 +128,20 @@ class PluginContract:
 
     async def test_stream_is_not_held_back(self, app: ASGIApp, desk: Desk) -> None:
         """The headers and the first chunk of a stream are out before its second one is there."""
+        received: asyncio.Queue[Message] = asyncio.Queue()
         sent: asyncio.Queue[Message] = asyncio.Queue()
 
         async def run() -> None:
-            await app(get_scope(f"{ACCOUNT}/stream"), asyncio.Queue[Message]().get, sent.put)
+            await app(get_scope(f"{ACCOUNT}/stream"), received.get, sent.put)
 
         running = asyncio.create_task(run())
         start = await asyncio.wait_for(sent.get(), 10)
         assert dict(start["headers"])[b"etag"].startswith(b'W/"')
         assert (await asyncio.wait_for(sent.get(), 10))["body"] == b"first "
         desk.gate.set()
+        assert (await asyncio.wait_for(sent.get(), 10))["body"] == b"second"
+        received.put_nowait({"type": "http.disconnect"})  # as servers say when an answer is through
         await asyncio.wait_for(running, 10)
-        assert sent.get_nowait()["body"] == b"second"
 
     async def test_second_get_of_stream_is_not_modified(self, client: httpx.AsyncClient, desk: Desk) -> None:
         """A stream is not begun for a client that holds what is current."""
