@@ -14,6 +14,7 @@ from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
 from cache_revalidate.stores.redis import RedisStore
+from cache_revalidate_sqlalchemy import attach, touch
 from tests.docs.pages import DOCS, tables
 
 OPTIONS = {
@@ -38,6 +39,8 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "MemoryStore": MemoryStore,
     "RedisStore.from_url": RedisStore.from_url,
     "RedisStore": RedisStore,
+    "attach": attach,
+    "touch": touch,
 }
 
 # What the defaults in the page may name.
