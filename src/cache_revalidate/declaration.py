@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Declaration:
     """The models that a handler's answers depend on, and what was learnt of those answers.
 
-    `hint` tells what to do where `OutgoingMiddleware`, which marks the answers, was not installed. Raises
-    `UnknownModelError` or `ConfigurationError` when it is made.
+    `hint` tells what to do where `OutgoingMiddleware`, which marks the answers, was not installed. `usual` are the
+    headers that the framework adds to each of the answers. Raises `UnknownModelError` or `ConfigurationError` when
+    it is made.
     """
 
     def __init__(
@@ -33,11 +34,12 @@ class Declaration:
         cache_control: CacheControl | None,
         vary: Iterable[str],
         hint: str,
+        usual: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         self._policy = CachePolicy(models, cache_control=cache_control, vary=vary)
         revalidator.known_models(self._policy.models)
         self._revalidator = revalidator
-        self._own_headers = OwnHeaders()
+        self._own_headers = OwnHeaders(usual)
         self._hint = hint
 
     def begin(self, scope: Scope) -> Exchange:

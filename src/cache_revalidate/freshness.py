@@ -100,14 +100,16 @@ class OwnHeaders:
 
     Kept by entity tag, and only for answers where the app said anything; the least recently used go first. A
     process that has not sent such a 200 itself repeats what is declared: declare what your handlers would add.
+    `usual` are the headers that the framework adds to each answer, known before the first one is sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, usual: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._usual = _repeated(usual)
         self._held: OrderedDict[bytes, tuple[tuple[bytes, bytes], ...]] = OrderedDict()
 
     def remember(self, etag: bytes, headers: HeaderList) -> None:
         """Keep those of an answer's headers that its 304 has to repeat."""
-        if repeated := tuple(header for header in headers if header[0] in _REPEATED):
+        if repeated := _repeated(headers):
             self._held[etag] = repeated
             self._held.move_to_end(etag)
             if len(self._held) > _REMEMBERED_ANSWERS:
@@ -117,7 +119,11 @@ class OwnHeaders:
 
     def recall(self, etag: bytes) -> HeaderList:
         """Return what was kept of the answer that `etag` belongs to."""
-        return list(self._held.get(etag, ()))
+        return list(self._held.get(etag, self._usual))
+
+
+def _repeated(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(header for header in headers if header[0] in _REPEATED)
 
 
 async def read_freshness(
