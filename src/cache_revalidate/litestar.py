@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from litestar.types import Scope as LitestarScope
 
     from cache_revalidate.http.cache_control import CacheControl
-    from cache_revalidate.types import Scope, Viewer
+    from cache_revalidate.types import HeaderList, Scope, Viewer
 
 OPT_KEY: Final = "revalidate"
 """The key in a handler's `opt`: the models that its answers depend on, a `CachePolicy`, or None for undeclared."""
@@ -246,6 +246,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
                 cache_control=policy.cache_control,
                 vary=[name.decode("ascii") for name in policy.vary],
                 hint="another plugin or middleware holds a revalidator of its own.",
+                usual=_usual_headers(handler),
             )
         except (ConfigurationError, UnknownModelError, TypeError) as error:
             raise ConfigurationError(f"opt={{'revalidate': {declared!r}}} of the handler {handler}: {error}") from error
@@ -345,6 +346,15 @@ class _AnswerResponse(Response[Any]):
 
 def _scope_of(request: Request[Any, Any, Any]) -> Scope:
     return cast("Scope", request.scope)
+
+
+def _usual_headers(handler: HTTPRouteHandler) -> HeaderList:
+    """Return the headers that a handler and its layers declare, `cache_control=` among them."""
+    return [
+        (header.name.lower().encode("latin-1"), str(header.value).encode("latin-1"))
+        for header in handler.resolve_response_headers()
+        if not header.documentation_only
+    ]
 
 
 def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
