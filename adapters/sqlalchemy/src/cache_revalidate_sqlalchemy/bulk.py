@@ -1,0 +1,150 @@
+"""Which tenants a bulk INSERT, UPDATE or DELETE touches, read from its WHERE and its VALUES. Pure: it runs no SQL.
+
+Whatever is not plainly a value, is joined by OR, negated, or compares another table's column, leaves the tenants
+unknown: a statement that is misread is a client that is stale for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import BinaryExpression, BindParameter, BooleanClauseList, ColumnElement, Delete, Insert, Update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import operators
+
+from cache_revalidate import CacheRevalidateError
+
+Dml: TypeAlias = Insert | Update | Delete
+Parameters: TypeAlias = Mapping[str, Any]
+
+_DO_NOTHING = (postgresql.dml.OnConflictDoNothing, sqlite.dml.OnConflictDoNothing)
+_DO_UPDATE = (postgresql.dml.OnConflictDoUpdate, sqlite.dml.OnConflictDoUpdate)
+
+
+class UnknownTenantError(CacheRevalidateError):
+    """A bulk statement does not say which tenants it touches; raised before it is executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Where the rows of a table hold their tenant."""
+
+    columns: frozenset[ColumnElement[Any]]
+    names: frozenset[str]
+    """What the columns are called in VALUES and in parameters."""
+
+    @classmethod
+    def of(cls, columns: Iterable[ColumnElement[Any]], *names: str) -> Held:
+        """Return where `columns` hold the tenant, which are also called `names`."""
+        held = frozenset(columns)
+        called = (str(name) for column in held for name in (column.key, getattr(column, "name", None)) if name)
+        return cls(held, frozenset(names).union(called))
+
+
+class _Unknown(Exception):  # noqa: N818 - an answer, caught below
+    pass
+
+
+def tenants_of(statement: Dml, parameters: Sequence[Parameters], held: Held) -> set[object] | None:
+    """Return the tenants that `statement` touches, or None if it does not say.
+
+    `parameters` are the sets of parameters that it is executed with, none or one or many.
+    """
+    reader = _Reader(held)
+    try:
+        found = [value for each in parameters or [{}] for value in reader.read(statement, each)]
+    except _Unknown:
+        return None
+    return {value for value in found if value is not None}
+
+
+class _Reader:
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def read(self, statement: Dml, parameters: Parameters) -> Iterator[object]:
+        if isinstance(statement, Insert):
+            yield from self._inserted(statement, parameters)
+            return
+        yield from self._where(statement.whereclause, parameters)
+        if isinstance(statement, Update):
+            yield from self._set(statement, parameters)
+
+    def _inserted(self, statement: Insert, parameters: Parameters) -> Iterator[object]:
+        # A prefix may be OR REPLACE, which deletes rows of any tenant.
+        if statement.select is not None or statement._prefixes or not self._keeps_tenants(statement):
+            raise _Unknown
+        rows = [row for rows in statement._multi_values for row in rows]
+        given: dict[Any, Any] = {**(statement._values or {}), **parameters}  # type: ignore[dict-item]
+        for row in rows or [given]:
+            values = list(self._tenants_in(row, parameters)) if isinstance(row, Mapping) else []
+            if not values:
+                raise _Unknown
+            yield from values
+
+    def _keeps_tenants(self, statement: Insert) -> bool:
+        """Say whether the rows that conflict, if any, are of the tenants in VALUES and remain so."""
+        conflict: Any = statement._post_values_clause
+        if conflict is None or isinstance(conflict, _DO_NOTHING):
+            return True
+        return (
+            isinstance(conflict, _DO_UPDATE)
+            and any(map(self._is_tenant, conflict.inferred_target_elements or ()))
+            and not any(map(self._is_tenant, dict(conflict.update_values_to_set)))
+        )
+
+    def _set(self, statement: Update, parameters: Parameters) -> Iterator[object]:
+        # 2.0 keeps ordered_values() apart; 2.1 keeps them in _values, as pairs.
+        values: Any = getattr(statement, "_ordered_values", None) or statement._values or {}
+        yield from self._tenants_in({**dict(values), **parameters}, parameters)
+
+    def _tenants_in(self, row: Mapping[Any, Any], parameters: Parameters) -> Iterator[object]:
+        return (_value(value, parameters) for key, value in row.items() if self._is_tenant(key))
+
+    def _where(self, clause: ColumnElement[Any] | None, parameters: Parameters) -> Iterable[object]:
+        for condition in _conditions(clause):
+            if isinstance(condition, BinaryExpression):
+                values = self._compared(condition, parameters)
+                if values is not None:
+                    return values
+        raise _Unknown
+
+    def _compared(self, condition: BinaryExpression[Any], parameters: Parameters) -> Iterable[object] | None:
+        left, right = condition.left, condition.right
+        if not isinstance(left, BindParameter) and not self._is_tenant(left):
+            return None
+        if condition.operator is operators.eq:
+            value, column = (left, right) if isinstance(left, BindParameter) else (right, left)
+            if self._is_tenant(column) and isinstance(value, BindParameter):
+                return [_value(value, parameters)]
+        if condition.operator is operators.in_op and isinstance(right, BindParameter) and right.expanding:
+            values = _value(right, parameters)
+            return list(values) if isinstance(values, Iterable) else None
+        return None
+
+    def _is_tenant(self, key: object) -> bool:
+        # A column of an alias of the table is another column, with another hash.
+        return key in self._held.names if isinstance(key, str) else key in self._held.columns
+
+
+def _conditions(clause: ColumnElement[Any] | None) -> Iterator[ColumnElement[Any]]:
+    """Yield the conditions that must all be true."""
+    if isinstance(clause, BooleanClauseList) and clause.operator is operators.and_:
+        for part in clause.clauses:
+            yield from _conditions(part)
+    elif clause is not None:
+        yield clause
+
+
+def _value(value: object, parameters: Parameters) -> object:
+    if isinstance(value, BindParameter):
+        if value.key in parameters:
+            return parameters[value.key]
+        if value.required:
+            raise _Unknown
+        return value.effective_value
+    if isinstance(value, ColumnElement):
+        raise _Unknown
+    return value

@@ -1,0 +1,119 @@
+"""What happens to a connection that a session works on: its engine and its pool tell, the session can't.
+
+A COMMIT is announced before it is sent. The first sign after it (the connection's return to the pool, its next
+transaction) settles what nobody has bumped until then: pairs of a session that was joined to a transaction it did not
+end, and of one that never heard of its own COMMIT's end because it was cancelled, or lost another bind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
+
+from cache_revalidate_sqlalchemy.pending import Pairs, merge
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+    from cache_revalidate_sqlalchemy.listening import Listening
+
+
+class Owner(Protocol):
+    """Who works on a connection: a session's transaction."""
+
+    def take(self, state: ConnectionState) -> Pairs:
+        """Give away what was touched on the connection."""
+        ...
+
+
+class ConnectionState:
+    """What is known of one connection; it holds no reference to the connection."""
+
+    def __init__(self, *, autocommit: bool) -> None:
+        self.autocommit = autocommit
+        """Every statement is durable at once, and a rollback takes nothing back."""
+        self.commit_sent = False
+        """A COMMIT was sent, and no transaction has begun since."""
+        self.pairs: Pairs = {}
+        """What was touched by sessions that ended while the connection's transaction went on."""
+        self.owner: Owner | None = None
+        """The session's transaction that is open on the connection, if any."""
+
+    @property
+    def may_be_durable(self) -> bool:
+        """Whether what was touched may have been committed."""
+        return self.commit_sent or self.autocommit
+
+    def take(self) -> Pairs:
+        """Give away all that was touched on the connection."""
+        taken, self.pairs = self.pairs, {}
+        if self.owner is not None:
+            merge(taken, self.owner.take(self))
+        return taken
+
+
+class Connections:
+    """The states of the connections on which attached sessions work, or of all connections of attached engines."""
+
+    def __init__(self, listening: Listening, push: Callable[[Pairs], None]) -> None:
+        self._listening = listening
+        self._push = push
+        self._states: WeakKeyDictionary[Connection, ConnectionState] = WeakKeyDictionary()
+        self.listeners: dict[str, Callable[..., Any]] = {
+            "begin": self._begun,
+            "begin_twophase": self._begun,
+            "commit": self._commit_sent,
+            "commit_twophase": self._commit_sent,
+            "rollback": self._rolled_back,
+            "rollback_twophase": self._rolled_back,
+            "checkin": self._returned,
+        }
+
+    def get(self, connection: Connection) -> ConnectionState | None:
+        """Return the state of a connection, if it is watched."""
+        return self._states.get(connection)
+
+    def watch(self, connection: Connection) -> ConnectionState:
+        """Return the state of a connection, which is watched from now on."""
+        state = self._states.get(connection)
+        if state is None:
+            self.watch_engine(connection.engine)
+            state = ConnectionState(autocommit=_is_autocommit(connection))
+            self._states[connection] = state
+        connection.info[self] = state
+        return state
+
+    def watch_engine(self, engine: Engine) -> None:
+        """Listen to the engine's connections and to its pool, once."""
+        if engine not in self._listening:
+            self._listening.listen(engine, self.listeners)
+
+    def _begun(self, connection: Connection, *_: Any) -> None:
+        state = self._states.get(connection)
+        if state is not None:
+            if state.may_be_durable:
+                self._push(state.take())
+            state.commit_sent = False
+            state.autocommit = _is_autocommit(connection)
+
+    def _commit_sent(self, connection: Connection, *_: Any) -> None:
+        state = self._states.get(connection)
+        if state is not None:
+            state.commit_sent = True
+
+    def _rolled_back(self, connection: Connection, *_: Any) -> None:
+        state = self._states.get(connection)
+        if state is not None and not state.autocommit:
+            state.pairs.clear()
+
+    def _returned(self, _: object, entry: ConnectionPoolEntry) -> None:
+        state = entry.info.pop(self, None)
+        if state is not None and state.may_be_durable:
+            self._push(state.take())
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    # No public call tells the isolation level without asking the database.
+    return connection._is_autocommit_isolation()

@@ -1,0 +1,222 @@
+"""The mapping that `attach` is given, checked and made ready: which models a written row touches, and of whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import Table
+from sqlalchemy import inspect as sa_inspect
+from sqlalchemy.orm import Mapper, RelationshipProperty
+
+from cache_revalidate import ConfigurationError, UnknownModelError
+from cache_revalidate_sqlalchemy.bulk import Held
+from cache_revalidate_sqlalchemy.sources import ColumnSource, Source, mapped_source, source_of
+
+if TYPE_CHECKING:
+    from cache_revalidate import Revalidator
+
+Tenant: TypeAlias = str | Callable[[Any], object]
+"""A column's name, a dotted path of many-to-one relationships that ends in one, or a function of the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """The models that the rows of a class or table touch, and where their tenant is found."""
+
+    models: tuple[str, ...]
+    tenant: Tenant
+
+
+def touch(models: str | Collection[str], tenant: Tenant) -> Touch:
+    """Say that rows touch `models` (a name, or several) rather than the model named after their class.
+
+    As in Rails, a dependent record touches its owner: `InboxMember: touch("inbox", "inbox.account_id")`.
+    """
+    return Touch((models,) if isinstance(models, str) else tuple(models), tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class RowRule:
+    """What one object touches when its row is written."""
+
+    models: tuple[str, ...]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """What a bulk statement on a table touches."""
+
+    models: tuple[str, ...]
+    held: Held | None
+    has_tenant: bool
+    """Whether this very table holds the tenant; a subclass's own table leaves it to its base's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A many-to-many relationship whose change touches something: no object stands for the rows it writes."""
+
+    key: str
+    parent: tuple[RowRule, ...]
+    """What the association table's rows touch, told by the object that has the relationship."""
+    child: tuple[RowRule, ...]
+    """The same, told by each object that the relationship leads to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that one `attach` was told."""
+
+    rows: Mapping[type, RowRule]
+    tables: Mapping[Table, tuple[TableRule, ...]]
+    links: Mapping[type, tuple[Link, ...]]
+    associations: frozenset[Table]
+    """The attached tables whose rows many-to-many relationships write."""
+
+    def of(self, obj: object) -> Iterable[RowRule]:
+        """Return the rules of an object's class and of its bases."""
+        return [self.rows[cls] for cls in type(obj).__mro__ if cls in self.rows]
+
+    def links_of(self, obj: object) -> Iterable[Link]:
+        """Return the many-to-many relationships of an object whose change touches something."""
+        return [link for cls in type(obj).__mro__ for link in self.links.get(cls, ())]
+
+
+def compile_rules(revalidator: Revalidator, given: Mapping[Any, Tenant | Touch]) -> Rules:
+    """Make rules of the mapping that `attach` was given; raise `ConfigurationError` if they can't work."""
+    if not given:
+        raise ConfigurationError('Nothing is attached: name at least one class, as in {Label: "account_id"}.')
+    rows: dict[type, RowRule] = {}
+    tables: dict[Table, tuple[TableRule, ...]] = {}
+    associations: dict[Table, Touch] = {}
+    mappers: dict[type, Mapper[Any]] = {}
+    for key, source in given.items():
+        if isinstance(key, Table):
+            touched = _touch(revalidator, source, key.name, f"the table {key.name}")
+            associations[key] = touched
+            tables[key] = (*tables.get(key, ()), _table_rule(key, touched))
+            continue
+        mapper = mappers[key] = _mapper(key)
+        touched = _touch(revalidator, source, underscore(key.__name__), key.__name__)
+        rule = rows[key] = RowRule(touched.models, source_of(mapper, touched.tenant))
+        for table in _tables(mapper):
+            has_tenant = rule.source.held is not None and not rule.source.held.columns.isdisjoint(table.c)
+            tables[table] = (*tables.get(table, ()), TableRule(rule.models, rule.source.held, has_tenant))
+    relationships = _many_to_many(mappers.values())
+    written = {relationship.secondary for relationship in relationships}
+    links = _links(relationships, mappers, associations)
+    return Rules(rows, tables, links, frozenset(table for table in tables if table in written))
+
+
+def underscore(name: str) -> str:
+    """Return a class's name in snake_case, as Rails' `underscore` does: `InboxMember` is `inbox_member`."""
+    name = re.sub(r"([A-Z\d]+)([A-Z][a-z])", r"\1_\2", name)
+    return re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
+
+
+def _mapper(cls: Any) -> Mapper[Any]:
+    mapper = sa_inspect(cls, raiseerr=False)
+    if not isinstance(mapper, Mapper) or not isinstance(cls, type):
+        raise ConfigurationError(f"{cls!r} is neither a mapped class nor a Table: the keys of the mapping are those.")
+    mapper.registry.configure()
+    return mapper
+
+
+def _tables(mapper: Mapper[Any]) -> set[Table]:
+    return {table for sub in mapper.self_and_descendants for table in sub.tables if isinstance(table, Table)}
+
+
+def _touch(revalidator: Revalidator, given: Tenant | Touch, name: str, what: str) -> Touch:
+    touched = given if isinstance(given, Touch) else Touch((name,), given)
+    try:
+        models = revalidator.known_models(touched.models)
+    except UnknownModelError as error:
+        raise ConfigurationError(
+            f"{what} touches {', '.join(map(repr, touched.models))}. {error} "
+            'Or say which models it touches, as in touch("label", "account_id").'
+        ) from error
+    if not models:
+        raise ConfigurationError(f'{what} touches no model: name one, as in touch("label", "account_id").')
+    return Touch(models, touched.tenant)
+
+
+def _table_rule(table: Table, touched: Touch) -> TableRule:
+    tenant = touched.tenant
+    if isinstance(tenant, str) and tenant in table.c:
+        return TableRule(touched.models, Held.of([table.c[tenant]], tenant), has_tenant=True)
+    if isinstance(tenant, str) and "." in tenant:
+        return TableRule(touched.models, None, has_tenant=False)
+    raise ConfigurationError(
+        f"The table {table.name} has no column {tenant!r} to find its tenant by: it has "
+        f"{', '.join(table.c.keys())}. Name one of them or, for the secondary table of a many-to-many relationship, "
+        "a path that begins with the class at one of its ends, such as 'inbox.account_id'."
+    )
+
+
+def _links(
+    relationships: Iterable[RelationshipProperty[Any]], classes: Iterable[type], associations: Mapping[Table, Touch]
+) -> dict[type, tuple[Link, ...]]:
+    links: dict[type, tuple[Link, ...]] = {}
+    linked: set[Table] = set()
+    for relationship in relationships:
+        owner, table = relationship.parent.class_, relationship.secondary
+        if isinstance(table, Table) and table in associations:
+            link = _link(relationship, associations[table])
+            linked.add(table)
+        elif any(_related(owner, cls) or _related(relationship.mapper.class_, cls) for cls in classes):
+            link = Link(relationship.key, (), ())
+        else:
+            continue
+        links[owner] = (*links.get(owner, ()), link)
+    for table, touched in associations.items():
+        if table not in linked and str(touched.tenant) not in table.c:
+            raise ConfigurationError(
+                f"The tenant of the table {table.name} is the path {touched.tenant!r}, but no many-to-many "
+                "relationship beside the attached classes has it as its secondary: name one of its columns."
+            )
+    return links
+
+
+def _related(cls: type, other: type) -> bool:
+    return issubclass(cls, other) or issubclass(other, cls)
+
+
+def _many_to_many(mappers: Iterable[Mapper[Any]]) -> list[RelationshipProperty[Any]]:
+    registries = {mapper.registry for mapper in mappers}
+    return [
+        relationship
+        for registry in registries
+        for mapper in registry.mappers
+        for relationship in mapper.relationships
+        if relationship.secondary is not None and not relationship.viewonly and relationship.parent is mapper
+    ]
+
+
+def _link(relationship: RelationshipProperty[Any], touched: Touch) -> Link:
+    """Find, at one end of the relationship, the tenant of the rows that it writes."""
+    name = str(touched.tenant)
+    head, *rest = name.split(".")
+    found: list[tuple[RowRule, ...]] = []
+    ends = (
+        (relationship.parent, relationship.synchronize_pairs),
+        (relationship.mapper, relationship.secondary_synchronize_pairs or []),
+    )
+    for mapper, pairs in ends:
+        source: Source | None = None
+        if rest and underscore(mapper.class_.__name__) == head:
+            source = mapped_source(mapper, rest)
+        elif not rest:
+            keys = [mapper.get_property_by_column(own).key for own, its in pairs if its.key == name]
+            source = ColumnSource(mapper, keys[0]) if keys else None
+        found.append((RowRule(touched.models, source),) if source else ())
+    if not any(found):
+        raise ConfigurationError(
+            f"The tenant of the rows that {relationship} writes can't be found by {name!r}: give a path that begins "
+            f"with {underscore(relationship.parent.class_.__name__)!r} or "
+            f"{underscore(relationship.mapper.class_.__name__)!r}."
+        )
+    return Link(relationship.key, found[0], found[1])

@@ -1,0 +1,190 @@
+"""Follows the transactions of attached sessions: what was touched, in which savepoint, and whether it is committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+from cache_revalidate_sqlalchemy.pending import Pairs, Pending, add, merge
+
+if TYPE_CHECKING:
+    from asyncio import Task
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+
+    from cache_revalidate_sqlalchemy.connections import Connections, ConnectionState
+    from cache_revalidate_sqlalchemy.listening import Listening
+    from cache_revalidate_sqlalchemy.push import Pusher
+
+
+class Work:
+    """One session's outermost transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = ref(session)
+        self.pending: Pending[ConnectionState] = Pending()
+        self.connections: dict[ConnectionState, Connection] = {}
+        self.bumping: Task[None] | None = None
+        self.changing: set[InstanceState[Any]] = set()
+        """The objects whose rows this flush changes, from before their UPDATE on."""
+        self.in_flush = False
+        """The unit of work writes rows that its own events tell of."""
+        self.in_judged_statement = False
+        """A bulk statement runs whose tenants are known."""
+
+    def take(self, state: ConnectionState) -> Pairs:
+        """Give away what was touched on a connection."""
+        return self.pending.take(state)
+
+
+class Sessions:
+    """The attached sessions that have a transaction open."""
+
+    def __init__(
+        self, listening: Listening, connections: Connections, pusher: Pusher, engine: Engine | None = None
+    ) -> None:
+        self._listening = listening
+        self._connections = connections
+        self._pusher = pusher
+        self._engine = engine
+        self._works: WeakKeyDictionary[Session, Work] = WeakKeyDictionary()
+        self.listeners: dict[str, Callable[..., Any]] = {
+            "after_begin": self._begun,
+            "after_commit": self._committed,
+            "after_rollback": self._rolled_back,
+            "after_transaction_end": self._ended,
+            "before_flush": self._flush_begins,
+            "after_flush_postexec": self._flushed,
+        }
+
+    def follows(self, connection: Connection) -> bool:
+        """Say whether all that happens on `connection` is followed, because its engine is attached."""
+        return self._engine is not None and connection.engine.pool is self._engine.pool
+
+    def flushing(self, session: Session | None, connection: Connection) -> Session | None:
+        """Return the session that flushes on `connection`, if it is attached or its engine is, else None."""
+        if session is None or session in self._works:
+            return session
+        if not self.follows(connection):
+            return None
+        # The first row that this session writes: its own events tell of all that comes.
+        if session not in self._listening:
+            self._listening.listen(session, self.listeners)
+        self.open(session, connection)[0].in_flush = True
+        return session
+
+    def working_on(self, connection: Connection) -> Work | None:
+        """Return the session's transaction that is open on `connection`."""
+        state = self._connections.get(connection)
+        owner = state.owner if state is not None else None
+        return owner if isinstance(owner, Work) else None
+
+    def open(self, session: Session, connection: Connection) -> tuple[Work, ConnectionState]:
+        """Return the session's transaction, which works on `connection`."""
+        work = self._work(session)
+        state = self._connections.watch(connection)
+        state.owner = work
+        work.connections[state] = connection
+        return work, state
+
+    def note(self, session: Session, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
+        """Note that `models` of `tenants` were touched by the session, on `connection`."""
+        work, state = self.open(session, connection)
+        # What an AUTOCOMMIT connection did is durable, whatever becomes of the savepoint.
+        savepoint = None if state.autocommit else session.get_nested_transaction()
+        for tenant in self._canonical(tenants):
+            work.pending.note(savepoint, state, tenant, models)
+
+    def note_without_session(self, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
+        """Note that `models` of `tenants` were touched on a connection whose session, if any, is not known."""
+        state = self._connections.watch(connection)
+        for tenant in self._canonical(tenants):
+            add(state.pairs, tenant, models)
+
+    def _canonical(self, tenants: Iterable[object]) -> Iterable[str]:
+        for tenant in tenants:
+            if tenant is not None and (canonical := self._pusher.canonical(tenant)) is not None:
+                yield canonical
+
+    def push_durable(self, work: Work) -> None:
+        """Bump what was touched on AUTOCOMMIT connections, as soon as it is written."""
+        for state in work.connections:
+            if state.autocommit:
+                self._pusher.push(work.take(state))
+
+    def _work(self, session: Session) -> Work:
+        work = self._works.get(session)
+        if work is None:
+            work = self._works[session] = Work(session)
+        return work
+
+    def _begun(self, session: Session, _: SessionTransaction, connection: Connection) -> None:
+        self.open(session, connection)
+
+    def _committed(self, session: Session) -> None:
+        work = self._works.get(session)
+        if work is None:
+            return
+        savepoint = session.get_nested_transaction()
+        if savepoint is not None:
+            work.pending.release(savepoint, _enclosing(savepoint))
+            return
+        due: Pairs = {}
+        for state, connection in work.connections.items():
+            # A session that was joined to a transaction it does not end has committed nothing yet.
+            if connection.in_transaction() and not state.autocommit:
+                merge(state.pairs, work.take(state))
+            else:
+                merge(due, state.take())
+        # Begun here, where a cancellation has not had its chance yet, and awaited when the connections are returned.
+        work.bumping = self._pusher.start(due)
+
+    def _rolled_back(self, session: Session) -> None:
+        work = self._works.get(session)
+        if work is not None:
+            # After a failed COMMIT, and of several binds, what one has sent may be durable.
+            work.pending.drop(session.get_nested_transaction(), unless=lambda state: state.may_be_durable)
+
+    def _ended(self, session: Session, transaction: SessionTransaction) -> None:
+        work = self._works.get(session)
+        if work is None:
+            return
+        if transaction.nested:
+            work.pending.drop(transaction)
+        elif transaction.parent is not None:
+            work.in_flush = False
+            work.changing.clear()
+        else:
+            del self._works[session]
+            self._close(work)
+
+    def _close(self, work: Work) -> None:
+        due: Pairs = {}
+        for state, connection in work.connections.items():
+            left = work.take(state)
+            state.owner = None
+            if connection.in_transaction() and not state.autocommit:
+                merge(state.pairs, left)
+            elif state.may_be_durable:
+                merge(due, left)
+        self._pusher.wait(work.bumping)
+        self._pusher.push(due)
+
+    def _flush_begins(self, session: Session, *_: Any) -> None:
+        self._work(session).in_flush = True
+
+    def _flushed(self, session: Session, *_: Any) -> None:
+        work = self._works.get(session)
+        if work is not None:
+            work.in_flush = False
+            self.push_durable(work)
+
+
+def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:
+    """Return the savepoint around another, or None for the outermost transaction."""
+    parent = savepoint.parent
+    while parent is not None and not parent.nested:
+        parent = parent.parent
+    return parent

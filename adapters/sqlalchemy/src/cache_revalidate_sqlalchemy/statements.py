@@ -1,0 +1,147 @@
+"""Notes the tenants of bulk statements before they run, and refuses those whose tenants nobody can tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from sqlalchemy import Delete, Insert, Update
+
+from cache_revalidate_sqlalchemy.bulk import Dml, UnknownTenantError, tenants_of
+from cache_revalidate_sqlalchemy.sources import as_tenants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, Executable
+    from sqlalchemy.engine import Result
+    from sqlalchemy.orm import ORMExecuteState
+
+    from cache_revalidate_sqlalchemy.bulk import Parameters
+    from cache_revalidate_sqlalchemy.connections import Connections
+    from cache_revalidate_sqlalchemy.rules import Rules, TableRule
+    from cache_revalidate_sqlalchemy.sessions import Sessions
+
+OPTION: Final = "cache_tenants"
+"""The execution option that names the tenants of a bulk statement."""
+
+OnUnknownTenant: TypeAlias = "Literal['error'] | Callable[[Connection, Dml], object]"
+"""What becomes of a bulk statement that does not say which tenants it touches."""
+
+
+class Statements:
+    """Listens to the statements that attached sessions execute, and to those on their connections."""
+
+    def __init__(
+        self, rules: Rules, connections: Connections, sessions: Sessions, on_unknown_tenant: OnUnknownTenant
+    ) -> None:
+        self._rules = rules
+        self._sessions = sessions
+        self._on_unknown_tenant = on_unknown_tenant
+        sessions.listeners["do_orm_execute"] = self._execute
+        connections.listeners["before_execute"] = self._before_execute
+        connections.listeners["after_execute"] = self._after_execute
+
+    def _execute(self, state: ORMExecuteState) -> Result[Any] | None:
+        statement, session = state.statement, state.session
+        rules = self._rules_for(statement)
+        if not rules or not isinstance(statement, Insert | Update | Delete):
+            return None
+        connection = session.connection(bind_arguments=dict(state.bind_arguments))
+        for models, tenants in self._judge(
+            connection, statement, _as_list(state.parameters), state.execution_options, rules
+        ):
+            self._sessions.note(session, connection, models, tenants)
+        work, _ = self._sessions.open(session, connection)
+        outer, work.in_judged_statement = work.in_judged_statement, True
+        try:
+            result = state.invoke_statement()
+        finally:
+            work.in_judged_statement = outer
+        self._sessions.push_durable(work)
+        return result
+
+    def _before_execute(
+        self,
+        connection: Connection,
+        statement: Executable,
+        multiple: Sequence[Parameters],
+        single: Parameters,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Judge what reaches a connection past `Session.execute`, `bulk_insert_mappings` among it."""
+        rules = self._rules_for(statement)
+        if not rules or not isinstance(statement, Insert | Update | Delete):
+            return
+        work = self._sessions.working_on(connection)
+        if work is None and not self._sessions.follows(connection):
+            return
+        by_orm = "compiled_cache" in options
+        if work is None or work.in_flush:
+            # Rows that the unit of work writes are told by their own events.
+            told = (work is not None and by_orm) or statement.entity_description["table"] in self._rules.associations
+        else:
+            told = work.in_judged_statement
+        if told:
+            return
+        if by_orm and isinstance(statement, Insert):
+            # A subclass's own table; the row of its base's, which names the tenant, went before.
+            rules = [rule for rule in rules if rule.has_tenant or rule.held is None]
+        parameters = multiple or ([single] if single else [])
+        session = work.session() if work is not None else None
+        for models, tenants in self._judge(connection, statement, parameters, options, rules):
+            if session is None:
+                self._sessions.note_without_session(connection, models, tenants)
+            else:
+                self._sessions.note(session, connection, models, tenants)
+
+    def _after_execute(self, connection: Connection, *_: Any) -> None:
+        work = self._sessions.working_on(connection)
+        if work is not None and not work.in_flush and not work.in_judged_statement:
+            self._sessions.push_durable(work)
+
+    def _rules_for(self, statement: Executable) -> Sequence[TableRule]:
+        if not isinstance(statement, Insert | Update | Delete):
+            return ()
+        return self._rules.tables.get(statement.entity_description["table"], ())
+
+    def _judge(
+        self,
+        connection: Connection,
+        statement: Dml,
+        parameters: Sequence[Parameters],
+        options: Mapping[str, Any],
+        rules: Iterable[TableRule],
+    ) -> list[tuple[tuple[str, ...], Iterable[object]]]:
+        """Return models and the tenants that the statement touches them of; raise if they can't be told."""
+        if OPTION in options:
+            tenants = as_tenants(options[OPTION])
+            return [(rule.models, tenants) for rule in rules]
+        judged = []
+        for rule in rules:
+            found = tenants_of(statement, parameters, rule.held) if rule.held else None
+            judged.append((rule.models, self._unknown(connection, statement, rule) if found is None else found))
+        return judged
+
+    def _unknown(self, connection: Connection, statement: Dml, rule: TableRule) -> Iterable[object]:
+        if self._on_unknown_tenant != "error":
+            return as_tenants(self._on_unknown_tenant(connection, statement))
+        table = statement.entity_description["table"].name
+        models = ", ".join(rule.models)
+        known_by = (
+            f"name them in its {'VALUES' if isinstance(statement, Insert) else 'WHERE'} "
+            f"({', '.join(sorted(rule.held.names))} as plain values, by = or IN, joined by AND)"
+            if rule.held
+            else f"this table does not hold the tenant of {models}"
+        )
+        raise UnknownTenantError(
+            f"This bulk {type(statement).__name__.upper()} of {table} does not say which tenants' {models} it touches, "
+            f"so it was not executed. Ways out: {known_by}; give them with .execution_options({OPTION}=[...]), "
+            "where [] means none; load the objects and change those; or pass attach(..., on_unknown_tenant=...) "
+            "a function that returns them."
+        )
+
+
+def _as_list(parameters: object) -> list[Parameters]:
+    if not parameters:
+        return []
+    return [parameters] if isinstance(parameters, dict) else list(parameters)  # type: ignore[call-overload]
