@@ -87,8 +87,11 @@ class Fresh:
     def install(self, app: FastAPI, *, keys_path: str | None = KEYS_PATH) -> None:
         """Have `app` answer what `fresh(...)` decides, and serve the keys endpoint at `keys_path`, if not None.
 
-        A mounted app is an app of its own: install it where the declared routes are.
+        A mounted app is an app of its own: install it where the declared routes are. Raises `ConfigurationError`
+        if the tenant's parameter is not in `keys_path`.
         """
+        if keys_path is not None and self._parameter not in compile_path(keys_path)[2]:
+            raise ConfigurationError(f"The keys endpoint's path {keys_path!r} lacks the tenant, {{{self._parameter}}}.")
         app.add_middleware(OutgoingMiddleware, revalidator=self._revalidator)
         app.add_exception_handler(NotModified, _send_not_modified)
         if keys_path is not None:
@@ -131,12 +134,10 @@ class Fresh:
         cache_control: CacheControl = KEYS_CACHE_CONTROL,
         vary: Iterable[str] = DEFAULT_VARY,
     ) -> APIRouter:
-        """Return the keys endpoint as a router, for `app.include_router`; the revalidator's lifespan comes with it.
+        """Return the keys endpoint as a router, for `include_router`; the revalidator's lifespan comes with it.
 
-        Raises `ConfigurationError` if the tenant's parameter is not in `path`.
+        The tenant's parameter stands in `path`, or in the prefix of the router that includes this one.
         """
-        if self._parameter not in compile_path(path)[2]:
-            raise ConfigurationError(f"The path {path!r} of the keys endpoint needs the tenant, {{{self._parameter}}}.")
 
         async def cache_keys(request: Request, tenant: Any, viewer: Annotated[Any, Depends(self._viewer)]) -> Response:
             """Return the version token of each model, and a tag that changes when all is to be taken for stale."""
