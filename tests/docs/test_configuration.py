@@ -54,8 +54,9 @@ def test_every_option_is_documented(name: str) -> None:
     parameters = [p for p in inspect.signature(DOCUMENTED[name]).parameters.values() if p.name != "self"]
     assert [row["option"] for row in rows] == [f"`{_name(parameter)}`" for parameter in parameters]
     for row, parameter in zip(rows, parameters, strict=True):
-        assert row["type"] == f"`{_type(parameter)}`", parameter.name
-        assert _default(row["default"]) == parameter.default, parameter.name
+        annotation, default = _type_and_default(row["type = default"])
+        assert annotation == _type(parameter), parameter.name
+        assert default == parameter.default, parameter.name
         assert row["what it is"] or parameter.name == "revalidator"
 
 
@@ -74,5 +75,9 @@ def _type(parameter: inspect.Parameter) -> str:
     return re.sub(r"(?:\w+\.)+(\w)", r"\1", text)  # without the modules
 
 
-def _default(cell: str) -> object:
-    return inspect.Parameter.empty if cell == "required" else eval(cell.strip("`"), dict(NAMES))
+def _type_and_default(cell: str) -> tuple[str, object]:
+    if match := re.fullmatch(r"`(.+)`, required", cell):
+        return match[1], inspect.Parameter.empty
+    match = re.fullmatch(r"`(.+)` = `(.+)`", cell)
+    assert match is not None, cell
+    return match[1], eval(match[2], dict(NAMES))
