@@ -53,12 +53,15 @@ class FreshWhen:
 
     `authorize(connection, tenant)` returns the viewer, or None to refuse: then the endpoint runs and answers as it
     always would. It **must be the same rule that your endpoints enforce**. `tenant` is the path parameter that is
-    the tenant. The app needs `fresh_when.middleware` in its list.
+    the tenant. The app needs `fresh_when.middleware` in its list. Raises `ConfigurationError` when it is made, if
+    `authorize` is not a function.
     """
 
     def __init__(
         self, revalidator: Revalidator, *, authorize: Authorize[HTTPConnection], tenant: str = "account_id"
     ) -> None:
+        if not callable(authorize):
+            raise ConfigurationError(f"authorize is a {type(authorize).__name__}, not a function.")
         self._revalidator = revalidator
         self._authorize = authorize
         self._parameter = tenant

@@ -132,6 +132,12 @@ def test_unknown_model_is_an_error_when_declared(fresh_when: FreshWhen) -> None:
         fresh_when()
 
 
+def test_rule_that_is_no_function_is_an_error(revalidator: Revalidator) -> None:
+    """An `authorize` that could not be called is refused at once, not once per request."""
+    with pytest.raises(ConfigurationError, match="authorize is a str"):
+        FreshWhen(revalidator, authorize="agent")  # type: ignore[arg-type]
+
+
 def test_class_is_an_error_when_declared(fresh_when: FreshWhen) -> None:
     """A class can't be declared: its methods can."""
     with pytest.raises(ConfigurationError, match="methods of an HTTPEndpoint"):
