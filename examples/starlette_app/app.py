@@ -171,13 +171,15 @@ class Members(AccountEndpoint):
         body = msgspec.json.decode(await request.body(), type=bodies.Members)
         async with records.transaction(sessions) as session:
             inbox = await records.found(session, Inbox, **request.path_params)
-            return JSONResponse(await records.members_added(session, inbox, body.user_ids))
+            changed = await records.members_added(session, inbox, body.user_ids)
+        return JSONResponse(changed)
 
     async def delete(self, request: Request) -> Response:
         body = msgspec.json.decode(await request.body(), type=bodies.Members)
         async with records.transaction(sessions) as session:
             inbox = await records.found(session, Inbox, **request.path_params)
-            return JSONResponse(await records.members_removed(session, inbox, body.user_ids))
+            changed = await records.members_removed(session, inbox, body.user_ids)
+        return JSONResponse(changed)
 
 
 async def http_error(_request: Request, error: HTTPException) -> Response:
