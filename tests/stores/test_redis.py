@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -317,12 +315,19 @@ async def test_cancelled_call_leaves_no_answer_behind(store: RedisStore, keyspac
 
 
 async def test_clients_of_your_own(redis_server: RedisServer, keyspace: Keyspace) -> None:
-    """A store works on clients that the app makes, also on ones that decode answers."""
-    options: dict[str, Any] = {"host": HOST, "port": redis_server.port, "decode_responses": True}
-    store = RedisStore(lambda: redis.asyncio.Redis(**options), lambda: redis.Redis(**options))
+    """A store works on clients that the app makes, also on ones that decode answers, and closes them."""
+    options: dict[str, Any] = {"host": HOST, "port": redis_server.port, "decode_responses": True, "client_name": "own"}
+    made = [redis.Redis(**options)]
+    store = RedisStore(lambda: redis.asyncio.Redis(**options), lambda: made[0])
     held = await store.read(keyspace, "1", ["label"])
     assert store.bump_sync(keyspace, {"1": ["label"]})["1"]["label"] > held["label"]
+    assert [client["name"] for client in made[0].client_list()].count("own") == 2
     await store.aclose()
+    with client_of(redis_server) as client:
+        deadline = time.monotonic() + 10
+        while "own" in [client["name"] for client in client.client_list()]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
 
 
 def test_threads_share_the_first_sync_client(keyspace: Keyspace) -> None:
@@ -363,18 +368,3 @@ def test_wrong_option(url: str, options: dict[str, Any], message: str) -> None:
     """An option that can't work is an error when the store is made."""
     with pytest.raises(ConfigurationError, match=message):
         RedisStore.from_url(url, **options)
-
-
-def test_missing_redis_names_the_extra() -> None:
-    """Without redis-py the library imports, and RedisStore is an ImportError that names the extra."""
-    program = """
-import sys
-sys.modules["redis"] = None
-import cache_revalidate
-try:
-    cache_revalidate.RedisStore
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert 'pip install "cache-revalidate[redis]"' in done.stdout

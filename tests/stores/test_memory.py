@@ -1,0 +1,59 @@
+"""The store of one process, beyond the contract."""
+
+import pytest
+
+from cache_revalidate import Keyspace, MemoryStore
+
+KEYSPACE = Keyspace("app", expiry=10.0)
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        """Return the seconds it shows."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock."""
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    """Give a store that measures expiry with that clock."""
+    return MemoryStore(monotonic=clock)
+
+
+async def test_token_lives_for_its_expiry(store: MemoryStore, clock: Clock) -> None:
+    """A token is held until its expiry has passed, and not longer, though it was read in between."""
+    minted = await store.read(KEYSPACE, "1", ["label"])
+    clock.now += 9.999
+    assert await store.read(KEYSPACE, "1", ["label"]) == minted
+    clock.now += 0.001
+    assert await store.read(KEYSPACE, "1", ["label"]) != minted
+
+
+async def test_bump_renews_the_expiry(store: MemoryStore, clock: Clock) -> None:
+    """A bumped token lives for a whole expiry from its bump, while those not bumped end at their time."""
+    before = await store.read(KEYSPACE, "1", ["inbox", "label"])
+    clock.now += 5.0
+    bumped = await store.bump(KEYSPACE, {"1": ["inbox"]})
+    clock.now += 5.0
+    after = await store.read(KEYSPACE, "1", ["inbox", "label"])
+    assert after["inbox"] == bumped["1"]["inbox"]
+    assert after["label"] != before["label"]
+
+
+async def test_expired_tokens_take_no_memory(store: MemoryStore, clock: Clock) -> None:
+    """Tokens of tenants that nobody asks for any more are dropped when their time is over."""
+    for tenant in range(100):
+        await store.read(KEYSPACE, str(tenant), ["label"])
+    clock.now += 10.0
+    await store.read(KEYSPACE, "1", ["label"])
+    assert len(store._minted[KEYSPACE]) == 1
