@@ -10,7 +10,7 @@ from tests.support.browser import chromium_path
 from tests.support.servers import AppServer
 
 PICTURE = Path(__file__).parents[2] / "docs" / "_static" / "demo.png"
-VIEWPORT = ViewportSize(width=1280, height=880)
+VIEWPORT = ViewportSize(width=1280, height=860)
 
 
 async def sign_in(page: Page, token: str) -> None:
