@@ -23,7 +23,7 @@ from cache_revalidate.declaration import Declaration
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy, vary_names
 from cache_revalidate.http.headers import joined
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.revalidator import Revalidator
@@ -137,6 +137,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         self.config: Final = config
         self._revalidator: Final = config.revalidator
         self._viewer: Final = config.viewer
+        self._vary: Final = tuple(name.decode("ascii") for name in vary_names(config.vary))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the lifespan, the dependency and the keys endpoint to the app."""
@@ -210,7 +211,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             target=request_target(_scope_of(request)),
             if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
             cache_control=self.config.keys_cache_control,
-            vary=self.config.vary,
+            vary=self._vary,
         )
 
     def _receive_handler(self, route: HTTPRoute, handler: HTTPRouteHandler) -> None:
@@ -239,7 +240,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
                 "and clients would be stale for good. Leave cache= out: the 304s take its place."
             )
         try:
-            policy = declared if isinstance(declared, CachePolicy) else CachePolicy(declared, vary=self.config.vary)
+            policy = declared if isinstance(declared, CachePolicy) else CachePolicy(declared, vary=self._vary)
             return Declaration(
                 self._revalidator,
                 policy.models,

@@ -1,7 +1,7 @@
 """The desk as a Litestar app, its handlers declared by their router's `opt`, behind a guard and a session."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from litestar import Litestar, Request, Response, Router, get, post, route
 from litestar.connection import ASGIConnection
@@ -111,7 +111,7 @@ def make_app(desk: Desk) -> Litestar:
         ],
         middleware=[
             CookieBackendConfig(secret=b"not a secret, 16").middleware,
-            NumberedSessions,
+            DefineMiddleware(cast("Any", NumberedSessions)),
             DefineMiddleware(BearerAuthentication, desk=desk),
         ],
         exception_handlers={SorryError: apologise},
