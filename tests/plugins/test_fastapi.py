@@ -356,6 +356,17 @@ async def test_uuid_tenant(app: FastAPI, revalidator: Revalidator) -> None:
             assert (await client.get(f"/none/{name}")).status_code == 422
 
 
+async def test_impossible_number(fresh: Fresh, app: FastAPI) -> None:
+    """A number that FastAPI takes and no tenant has is 404 at the keys endpoint, and the handler's elsewhere."""
+    app.add_api_route(f"{PREFIX}/labels", rows, dependencies=[Depends(fresh("label"))])
+    async with client_of(app) as client:
+        keys = await client.get("/api/v1/accounts/-1/cache_keys")
+        assert (keys.status_code, keys.headers["content-type"]) == (404, "application/problem+json")
+        response = await client.get("/api/v1/accounts/-1/labels")
+        assert response.json() == ["rows"]
+        assert "etag" not in response.headers
+
+
 async def test_typed_path_parameter(fresh: Fresh, app: FastAPI) -> None:
     """A path that converts the tenant itself, in Starlette's way, is taken as it is."""
     app.add_api_route(f"{PREFIX.replace('id', 'id:int')}/labels", rows, dependencies=[Depends(fresh("label"))])
