@@ -129,6 +129,8 @@ class Revalidator:
         owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
         try:
             if self._owed:
+                # A store that is away says so at once to a read, while a bump may wait for its time-out.
+                await self.store.read(self.keyspace, owner, wanted)
                 await self._bump({})
             tokens = await self.store.read(self.keyspace, owner, wanted)
         except StoreError:

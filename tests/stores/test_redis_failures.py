@@ -222,6 +222,29 @@ async def test_success_ends_the_outage(
     await read(store, keyspace)
 
 
+async def test_owed_bump_does_not_slow_reads(open_store: OpenStore, redis_server_own: RedisServer) -> None:
+    """While Redis hangs and a bump is owed, reads fail at once all the same, and it is paid when Redis is back."""
+    revalidator = Revalidator(["label"], open_store(redis_server_own.url, timeout=0.5))
+    before = await revalidator.tokens(1)
+    redis_server_own.pause()
+    with pytest.raises(StoreError):
+        await revalidator.bump(1, "label")
+    started = time.monotonic()
+    for _ in range(50):
+        with pytest.raises(StoreError):
+            await revalidator.tokens(1)
+    assert time.monotonic() - started < 0.4
+    redis_server_own.resume()
+    while True:
+        try:
+            after = await revalidator.tokens(1)
+            break
+        except StoreError:
+            assert time.monotonic() < started + 10
+            await asyncio.sleep(0.02)
+    assert after["label"] > before["label"]
+
+
 async def test_killed_redis_comes_back(open_store: OpenStore, redis_server_own: RedisServer) -> None:
     """Bumps made while Redis is dead are owed, and paid with the next bump or read after it is back."""
     revalidator = Revalidator(["inbox", "label"], open_store(redis_server_own.url))
