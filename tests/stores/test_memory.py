@@ -1,5 +1,7 @@
 """The store of one process, beyond the contract."""
 
+import time
+
 import pytest
 
 from cache_revalidate import Keyspace, MemoryStore
@@ -57,3 +59,11 @@ async def test_expired_tokens_take_no_memory(store: MemoryStore, clock: Clock) -
     clock.now += 10.0
     await store.read(KEYSPACE, "1", ["label"])
     assert len(store._minted[KEYSPACE]) == 1
+
+
+async def test_tokens_grow_while_the_wall_clock_goes_back(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bump gives a larger token also when this machine's clock has been set back."""
+    before = await store.read(KEYSPACE, "1", ["label"])
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000 * 10**9)
+    after = await store.bump(KEYSPACE, {"1": ["label"]})
+    assert int(after["1"]["label"][:16]) == int(before["label"][:16]) + 1

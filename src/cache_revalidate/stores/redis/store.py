@@ -77,9 +77,13 @@ class RedisStore(Store):
         """Return the store in the Redis at `url`; nothing is connected before the first call.
 
         `url` begins with `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, and `valkey`
-        may stand for `redis`. `layout` is `"hash"`, one expiring hash per tenant, or `"chatwoot"`, Chatwoot's own
-        keys (those of Chatwoot itself with `Revalidator(namespace="alfred")`). `timeout`, in seconds, is for one call,
-        connecting included; a synchronous bump may take as long for connecting and as long again for the answer.
+        may stand for `redis`; user and password are those of Redis itself, also behind sentinels.
+
+        `layout` is `"hash"`, one expiring hash per tenant, or `"chatwoot"`, Chatwoot's own keys (those of Chatwoot
+        itself with `Revalidator(namespace="alfred")`).
+
+        `timeout`, in seconds, is for one call, connecting included; a synchronous bump may take as long for
+        connecting and as long again for the answer.
 
         Raises `ConfigurationError` if the URL, layout or timeout can't work.
         """
