@@ -1,12 +1,27 @@
 """What the pages' tables say of values, held against the code."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 import cache_revalidate
-from cache_revalidate import InvalidTenantError, RedisStore, canonical_tenant
+from cache_revalidate import (
+    EVERYONE,
+    CacheRevalidateMiddleware,
+    Connection,
+    InvalidTenantError,
+    RedisStore,
+    Refused,
+    Revalidator,
+    canonical_tenant,
+)
 from cache_revalidate.routing import RouteTable
 from tests.docs.pages import DOCS, rows
 
@@ -45,6 +60,46 @@ def test_tenants_become_canonical_as_the_page_says() -> None:
         with pytest.raises(InvalidTenantError):
             canonical_tenant(value)
     assert not given
+
+
+def _refuse(*challenge: str) -> None:
+    raise Refused(*challenge)
+
+
+AUTHORIZE: dict[str, list[Callable[[], Any]]] = {
+    "returns a string": [lambda: "ann"],
+    "returns `EVERYONE`": [lambda: EVERYONE],
+    "returns `None` or `False`, raises `Refused`": [lambda: None, lambda: False, _refuse],
+    'raises `Refused("Bearer")`': [lambda: _refuse("Bearer")],
+    "raises anything else, returns anything else": [lambda: 1 / 0, lambda: 7],
+}
+
+
+@pytest.mark.parametrize("row", rows(DOCS / "configuration.md", "it"), ids=lambda row: row["it"])
+async def test_what_authorize_answers_does_what_the_page_says(row: Row) -> None:
+    """Each answer gives the keys endpoint the page's status, and a declared route our headers or none."""
+    app = Starlette(routes=[Route("/accounts/{account_id:int}/labels", lambda _: JSONResponse([]))])
+    for answer in AUTHORIZE[row["it"]]:
+        ours = CacheRevalidateMiddleware(
+            app,
+            revalidator=Revalidator(["label"]),
+            authorize=_authorize(answer),
+            keys_path="/accounts/{account_id:int}/cache_keys",
+            routes={"/accounts/{account_id:int}/labels": ["label"]},
+        )
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(ours), base_url="http://desk.test") as client:
+            keys = await client.get("/accounts/1/cache_keys")
+            labels = await client.get("/accounts/1/labels")
+        refused = row["keys endpoint"].startswith("4")
+        assert keys.status_code == int(row["keys endpoint"][:3] if refused else 200)
+        if challenge := re.search("`WWW-Authenticate: (.+)`", row["keys endpoint"]):
+            assert keys.headers["www-authenticate"] == challenge[1]
+        assert labels.status_code == 200
+        assert ("etag" in labels.headers) is ("without our headers" not in row["declared route"])
+
+
+def _authorize(answer: Callable[[], Any]) -> Callable[[Connection, str], Any]:
+    return lambda _connection, _tenant: answer()
 
 
 def _matched(pattern: str, path: str) -> str:
