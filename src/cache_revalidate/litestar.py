@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from litestar.response.base import ASGIResponse
     from litestar.routes import BaseRoute
     from litestar.types import AsyncAnyCallable
+    from litestar.types import Message as LitestarMessage
     from litestar.types import Scope as LitestarScope
 
     from cache_revalidate.http.cache_control import CacheControl
@@ -118,6 +119,9 @@ class Problem:
 class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
     """Revalidates the handlers that declare it, and serves the cache keys.
 
+    It comes after a plugin that commits in a `before_send` hook, as advanced-alchemy's can: then the answer to a
+    write names the tokens of that commit, too.
+
     Raises `ConfigurationError` when it is made, and when a handler is registered that could not work: for unknown
     models, a path without the tenant or with one that is not canonical, and `cache=` on a declared handler.
     """
@@ -147,6 +151,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             0, DefineMiddleware(cast("Any", OutgoingMiddleware), revalidator=self._revalidator)
         )
         app_config.after_exception.insert(0, _withdraw)
+        app_config.before_send.append(_name_minted)
         app_config.lifespan.append(self._revalidator.lifespan)
         app_config.dependencies[self.config.dependency_key] = Provide(lambda: self._revalidator, sync_to_thread=False)
         app_config.signature_namespace["Revalidator"] = Revalidator
@@ -164,8 +169,6 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         return _KeysHandler(
             path,
             http_method=["GET", "HEAD"],
-            opt={OPT_KEY: None},
-            return_dto=None,
             summary="Cache keys",
             description=f"The version tokens of one tenant ({self.config.tenant}), by model.",
             response_description="The tokens, and the tag that is a part of each validator",
@@ -332,7 +335,6 @@ class _AnswerResponse(Response[Any]):
         request: Request[Any, Any, Any],
         *,
         headers: dict[str, str] | None = None,
-        is_head_response: bool = False,
         **layered: Any,
     ) -> ASGIResponse:
         """Create the response for ASGI."""
@@ -340,7 +342,6 @@ class _AnswerResponse(Response[Any]):
             app,
             request,
             headers={name: value for name, value in (headers or {}).items() if name.lower() not in self.headers},
-            is_head_response=is_head_response or request.method == "HEAD",
             **layered,
         )
 
@@ -366,6 +367,13 @@ def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
             return data if isinstance(data, _AnswerResponse) else super().data_to_encodable_type(data)
 
     return SparingAnswers
+
+
+async def _name_minted(message: LitestarMessage, scope: LitestarScope) -> None:
+    """Mark the answer to a write again: a `before_send` hook may just have committed, and minted tokens."""
+    exchange = Exchange.of(cast("Scope", scope))
+    if message["type"] == "http.response.start" and exchange is not None and not exchange.is_conditional:
+        message["headers"] = await exchange.marked(message["status"], list(message["headers"]))
 
 
 async def _withdraw(exception: Exception, scope: LitestarScope) -> None:  # noqa: ARG001

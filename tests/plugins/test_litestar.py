@@ -15,8 +15,10 @@ from litestar.di import NamedDependency, Provide
 from litestar.dto import DataclassDTO, DTOConfig
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
 from litestar.params import FromPath, PathParameter
 from litestar.testing import AsyncTestClient
+from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Message, Receive, Scope, Send
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -104,23 +106,17 @@ async def test_config_sets_vary(revalidator: Revalidator) -> None:
 
 
 async def test_undeclared_handler_is_left_alone(revalidator: Revalidator) -> None:
-    """A handler that its router declares and that says None itself is undeclared, as is one that nobody declares."""
+    """A handler that says None is undeclared though its router declares, and then its path needs no tenant."""
 
-    @get("/undeclared", opt={"revalidate": None})
-    async def undeclared() -> str:
-        return "as ever"
-
-    router = Router(PREFIX, route_handlers=[undeclared], opt={"revalidate": ["label"]})
-
-    @get("/plain", before_request=None)
+    @get("/plain", opt={"revalidate": None})
     async def plain() -> str:
         return "as ever"
 
-    async with client_for(app_of(revalidator, router, plain)) as client:
-        for path in (f"{ACCOUNT}/undeclared", "/plain"):
-            response = await client.get(path)
-            assert (response.status_code, response.text) == (200, "as ever")
-            assert {"etag", "cache-keys", "cache-control"}.isdisjoint(response.headers)
+    router = Router("/", route_handlers=[labels, plain], opt={"revalidate": ["label"]})
+    async with client_for(app_of(revalidator, router)) as client:
+        response = await client.get("/plain")
+        assert (response.status_code, response.text) == (200, "as ever")
+        assert {"etag", "cache-keys", "cache-control", "vary"}.isdisjoint(response.headers)
 
 
 async def test_controller_declares(revalidator: Revalidator) -> None:
@@ -198,15 +194,19 @@ async def test_one_handler_in_two_apps() -> None:
 
 @pytest.mark.parametrize("layer", ["handler", "router", "app"])
 async def test_own_before_request_runs_first(revalidator: Revalidator, layer: str) -> None:
-    """The app's own `before_request`, on whichever layer, runs before the decision, and its answer wins."""
+    """The app's own `before_request`, of the nearest layer, runs before the decision, and its answer wins."""
     answers = iter([None, "", "instead"])
+    layers = ["app", "router", "handler"]
 
     def before(request: AnyRequest) -> str | None:
         return next(answers)
 
-    hooks: dict[str, dict[str, Any]] = {
-        name: {"before_request": before} if name == layer else {} for name in ("handler", "router", "app")
-    }
+    def overridden(request: AnyRequest) -> str:
+        return "of a layer further out"
+
+    hooks: dict[str, dict[str, Any]] = {name: {} for name in layers}
+    hooks.update({name: {"before_request": overridden} for name in layers[: layers.index(layer)]})
+    hooks[layer] = {"before_request": before}
 
     @get("/labels", **hooks["handler"])
     async def labels() -> str:
@@ -355,6 +355,24 @@ async def test_hooks_see_the_request_whole(revalidator: Revalidator) -> None:
     assert (response.status_code, response.headers["x-after"]) == (304, "seen")
 
 
+async def test_the_apps_middleware_wins(revalidator: Revalidator) -> None:
+    """What a middleware of the app's says of caching is the app's word as well: no tag beside no-store (rule 10)."""
+
+    class NoStore(ASGIMiddleware):
+        async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: LitestarApp) -> None:
+            async def marked(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+                await send(message)
+
+            await next_app(scope, receive, marked)
+
+    async with client_for(app_of(revalidator, labels, middleware=[NoStore()])) as client:
+        response = await client.get(LABELS)
+        assert response.headers.get_list("cache-control") == ["no-store"]
+        assert "etag" not in response.headers
+
+
 async def test_compressed_answers_share_the_tag(revalidator: Revalidator) -> None:
     """The tag is weak: it is that of the compressed answer and of the plain one (rule 8)."""
 
@@ -421,6 +439,23 @@ async def test_any_write_names_what_it_minted(revalidator: Revalidator) -> None:
         assert "cache-keys" not in (await client.post("/01/spelled")).headers
 
 
+async def test_write_that_is_committed_when_its_answer_leaves(revalidator: Revalidator) -> None:
+    """Tokens that a `before_send` hook mints, by committing a session, are named like those of the handler."""
+
+    async def commit(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start":
+            await revalidator.bump(1, "team")
+
+    @post(f"{PREFIX}/labels")
+    async def create(account_id: FromPath[int]) -> None: ...
+
+    async with client_for(app_of(revalidator, create, labels, before_send=[commit])) as client:
+        response = await client.post(LABELS)
+        tokens = await revalidator.tokens(1, "team")
+        assert response.headers.get_list("cache-keys") == [f'team="{tokens["team"]}"']
+        assert (await client.get(LABELS)).headers["cache-keys"].startswith("label=")
+
+
 async def test_refused_caller_learns_no_minted_token(revalidator: Revalidator) -> None:
     """A write that anyone may do names its tokens to none but those who may see the tenant."""
 
@@ -440,12 +475,12 @@ async def test_refused_caller_learns_no_minted_token(revalidator: Revalidator) -
 async def test_revalidator_is_injected(revalidator: Revalidator) -> None:
     """Handlers get the revalidator by name, also where its type is imported for the type checker alone."""
 
-    async def bumping(store: Any) -> dict[str, str]:
-        tokens: dict[str, str] = await store.bump(1, "label")
-        return tokens
+    async def bump(store: Any) -> Any:
+        return await store.bump(1, "label")
 
-    bumping.__annotations__["store"] = "NamedDependency[Revalidator]"
-    handler = post("/bump", signature_namespace={"NamedDependency": NamedDependency})(bumping)
+    bump.__annotations__ = {"store": "NamedDependency[Revalidator]", "return": "dict[str, str]"}
+    bump.__module__ = "builtins"  # Litestar looks names up in a handler's module: this one does not import ours
+    handler = post("/bump", signature_namespace={"NamedDependency": NamedDependency})(bump)
     async with client_for(app_of(revalidator, handler, config={"dependency_key": "store"})) as client:
         assert (await client.post("/bump")).json() == await revalidator.tokens(1, "label")
 
