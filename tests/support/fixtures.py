@@ -1,13 +1,14 @@
 """Fixtures that give tests real servers, and what those servers printed when a test fails."""
 
+import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.support.servers import PostgresServer, RedisServer, Server
+from tests.support.servers import SHOWN_CHARACTERS, PostgresServer, RedisServer, Server
 
-_SHOWN_CHARACTERS = 8_000
+_PRINTED_BEFORE = pytest.StashKey[dict[Server, int]]()
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,29 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatab
     postgres_server.drop_database(name)
 
 
+@pytest.fixture(autouse=True)
+def logging_as_found() -> Iterator[None]:
+    """Undo what an app that a test made did to the process's logging: Litestar sets up the root logger."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the running servers printed to the report of a test that failed."""
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Note how much the running servers had printed before a test."""
+    item.stash[_PRINTED_BEFORE] = {server: len(server.output()) for server in Server.running}
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the running servers have printed since a test began to its report, if it failed."""
     report = yield
     if report.failed:
         for server in Server.running:
-            report.sections.append((str(server), server.output()[-_SHOWN_CHARACTERS:]))
+            if printed := server.output()[item.stash[_PRINTED_BEFORE].get(server, 0) :]:
+                report.sections.append((str(server), printed[-SHOWN_CHARACTERS:]))
     return report

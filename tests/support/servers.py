@@ -14,12 +14,15 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import ClassVar, Literal, Self
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
+SHOWN_CHARACTERS = 8_000
+"""How much of a server's output is shown when a test fails."""
 
 # Below the range from which the kernel takes the ports of outgoing connections, so that none of those
 # can sit on a server's port while it is down and about to come back.
@@ -142,7 +145,11 @@ class Server(ABC):
             self.close()
             raise
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            error.add_note(f"{self} printed:\n{self.output()[-SHOWN_CHARACTERS:]}")
         self.close()
 
     def __str__(self) -> str:

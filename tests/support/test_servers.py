@@ -91,6 +91,13 @@ def test_failed_start_shows_output() -> None:
         pass
 
 
+def test_failure_shows_output() -> None:
+    """What a server printed is told with the failure of the test that was using it."""
+    with pytest.raises(ValueError, match="the test failed") as caught, RedisServer():
+        raise ValueError("the test failed")
+    assert "Ready to accept connections" in caught.value.__notes__[0]
+
+
 def test_postgres_allows_prepared_transactions(postgres_database: PostgresDatabase) -> None:
     """A fresh database takes connections and two-phase commits."""
     with psycopg.connect(postgres_database.url("psycopg").replace("+psycopg", "")) as connection:
