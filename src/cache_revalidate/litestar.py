@@ -76,8 +76,8 @@ class RevalidateConfig:
     viewer: Authorize[Request[Any, Any, Any]] | None = None
     """Says who asks: `viewer(request, tenant)` returns a string that differs where what users see differs, or
     `EVERYONE`, or None to refuse; sync (called directly, never in a thread) or async. It runs after authentication
-    and guards, and **must refuse whom your handlers refuse**: a 304 is sent before they run, and Litestar's JWT
-    authentication lets HEAD requests pass. An exception in it is a refusal."""
+    and guards, and **must refuse whom your handlers refuse**: a 304 is sent before they run. Litestar's JWT and
+    session authentication skip HEAD, so that it has no user then: refuse that. An exception in it is a refusal."""
 
     tenant: str = "account_id"
     """The path parameter that is the tenant."""
@@ -151,7 +151,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             0, DefineMiddleware(cast("Any", OutgoingMiddleware), revalidator=self._revalidator)
         )
         app_config.after_exception.insert(0, _withdraw)
-        app_config.before_send.append(_name_minted)
+        app_config.plugins.append(_LastHook())
         app_config.lifespan.append(self._revalidator.lifespan)
         app_config.dependencies[self.config.dependency_key] = Provide(lambda: self._revalidator, sync_to_thread=False)
         app_config.signature_namespace["Revalidator"] = Revalidator
@@ -191,18 +191,16 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             elif handler.http_methods != {"OPTIONS"}:
                 self._receive_handler(route, handler)
 
-    def tenant_of(self, request: Request[Any, Any, Any]) -> str:
-        """Return the canonical tenant of a request's path. Raises `InvalidTenantError`, or KeyError if it has none."""
+    def _tenant_of(self, request: Request[Any, Any, Any]) -> str:
         return self._revalidator.tenant(request.path_params[self.config.tenant])
 
-    async def viewer_of(self, request: Request[Any, Any, Any], tenant: str) -> Viewer:
-        """Return who asks; raise `Refused` if they may not see `tenant`."""
+    async def _viewer_of(self, request: Request[Any, Any, Any], tenant: str) -> Viewer:
         return await viewer_of(self._viewer, request, tenant)
 
     async def _keys(self, request: Request[Any, Any, Any]) -> Answer:
         try:
-            tenant = self.tenant_of(request)
-            viewer = await self.viewer_of(request, tenant)
+            tenant = self._tenant_of(request)
+            viewer = await self._viewer_of(request, tenant)
         except InvalidTenantError as error:
             return problem(404, str(error))
         except Refused as refused:
@@ -292,8 +290,8 @@ class _BeforeHandler:
     async def _decide(self, declaration: Declaration, request: Request[Any, Any, Any]) -> Answer | None:
         exchange = declaration.begin(_scope_of(request))
         try:
-            tenant = self._plugin.tenant_of(request)
-            viewer = await self._plugin.viewer_of(request, tenant)
+            tenant = self._plugin._tenant_of(request)
+            viewer = await self._plugin._viewer_of(request, tenant)
         except (InvalidTenantError, Refused):
             return None
         return await declaration.decide(exchange, _scope_of(request), tenant=tenant, viewer=viewer)
@@ -301,16 +299,28 @@ class _BeforeHandler:
     def _note_write(self, request: Request[Any, Any, Any]) -> None:
         async def may_see(tenant: str) -> bool:
             try:
-                await self._plugin.viewer_of(request, tenant)
+                await self._plugin._viewer_of(request, tenant)
             except Refused:
                 return False
             return True
 
         try:
-            tenant = self._plugin.tenant_of(request)
+            tenant = self._plugin._tenant_of(request)
         except (KeyError, InvalidTenantError):
             tenant = None
-        Exchange.begun(self._plugin.config.revalidator, _scope_of(request), tenant=tenant, may_see=may_see)
+        Exchange.begun(self._plugin._revalidator, _scope_of(request), tenant=tenant, may_see=may_see)
+
+
+class _LastHook(InitPlugin):
+    """Adds the hook that names a commit's tokens after that of the plugin which commits.
+
+    A plugin of its own, because such a plugin may add its hook by way of another one, as advanced-alchemy's does.
+    """
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add the hook."""
+        app_config.before_send.append(_name_minted)
+        return app_config
 
 
 class _KeysHandler(HTTPRouteHandler):

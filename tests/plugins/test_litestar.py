@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, cast
 import httpx
 import pytest
 from litestar import Controller, Litestar, Response, Router, asgi, get, post, route, websocket
+from litestar.config.app import AppConfig
 from litestar.config.compression import CompressionConfig
 from litestar.connection import WebSocket
 from litestar.datastructures import CacheControlHeader, ResponseHeader
@@ -17,6 +18,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import FromPath, PathParameter
+from litestar.plugins import InitPlugin
 from litestar.testing import AsyncTestClient
 from litestar.types import ASGIApp as LitestarApp
 from litestar.types import Message, Receive, Scope, Send
@@ -440,16 +442,28 @@ async def test_any_write_names_what_it_minted(revalidator: Revalidator) -> None:
 
 
 async def test_write_that_is_committed_when_its_answer_leaves(revalidator: Revalidator) -> None:
-    """Tokens that a `before_send` hook mints, by committing a session, are named like those of the handler."""
+    """Tokens that a plugin's `before_send` hook mints, by committing a session, are named like the handler's."""
 
     async def commit(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start":
             await revalidator.bump(1, "team")
 
+    class Sessions(InitPlugin):
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            app_config.before_send.append(commit)
+            return app_config
+
+    class Database(InitPlugin):
+        def on_app_init(self, app_config: AppConfig) -> AppConfig:
+            app_config.plugins.append(Sessions())
+            return app_config
+
     @post(f"{PREFIX}/labels")
     async def create(account_id: FromPath[int]) -> None: ...
 
-    async with client_for(app_of(revalidator, create, labels, before_send=[commit])) as client:
+    plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=allow_everyone))
+    app = Litestar([create, labels], plugins=[Database(), plugin], logging_config=None)
+    async with client_for(app) as client:
         response = await client.post(LABELS)
         tokens = await revalidator.tokens(1, "team")
         assert response.headers.get_list("cache-keys") == [f'team="{tokens["team"]}"']

@@ -2,18 +2,23 @@
 
 from typing import Any, assert_type
 
-from litestar import Litestar, Request, get
+from litestar import Litestar, Request, Router, get
 from litestar.handlers import HTTPRouteHandler
 
-from cache_revalidate import Revalidator, allow_everyone
+from cache_revalidate import EVERYONE, CacheControl, CachePolicy, Revalidator, Viewer, allow_everyone
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 
 revalidator = Revalidator(["label"])
 
 
-async def agent(request: Request[Any, Any, Any], tenant: str) -> str | None:
-    """Tell who asks, asynchronously."""
-    return f"{request.user}" if tenant else None
+def agent(request: Request[str, Any, Any], tenant: str) -> str | None:
+    """Tell who asks."""
+    return request.user if tenant else None
+
+
+async def anyone(request: Request[Any, Any, Any], tenant: str) -> Viewer:
+    """Tell, asynchronously, that all see the same."""
+    return EVERYONE
 
 
 def whole_number(request: Request[Any, Any, Any], tenant: str) -> int:
@@ -21,19 +26,20 @@ def whole_number(request: Request[Any, Any, Any], tenant: str) -> int:
     return len(tenant)
 
 
-plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=agent))
-RevalidateConfig(revalidator, viewer=allow_everyone, tenant="account_id", keys_path=None)
+RevalidateConfig(revalidator, viewer=anyone, keys_cache_control=CacheControl(max_age=5), vary=["X-Agent"])
+RevalidateConfig(revalidator, viewer=allow_everyone, keys_path=None)
 RevalidateConfig(revalidator, viewer=whole_number)  # type: ignore[arg-type]
-RevalidateConfig("redis://127.0.0.1")  # type: ignore[arg-type]
-RevalidatePlugin(revalidator)  # type: ignore[arg-type]
+RevalidateConfig("redis://127.0.0.1", viewer=anyone)  # type: ignore[arg-type]
+RevalidateConfig(revalidator, viewer=anyone, tenant=int)  # type: ignore[arg-type]
 
-assert_type(plugin.keys_handler("/accounts/{account_id:int}/cache_keys"), HTTPRouteHandler)
-
-
-@get("/accounts/{account_id:int}/labels", opt={"revalidate": ["label"]})
-async def labels(account_id: int) -> list[int]:
-    """Answer with rows."""
-    return [account_id]
+plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=agent))
+assert_type(plugin.keys_handler("/{account_id:int}/cache_keys"), HTTPRouteHandler)
 
 
-app = Litestar(route_handlers=[labels], plugins=[plugin])
+@get("/accounts/{account_id:int}/labels", opt={"revalidate": CachePolicy(["label"])})
+async def labels() -> list[str]:
+    """Answer a list."""
+    return ["urgent"]
+
+
+app = Litestar([Router("/", route_handlers=[labels])], plugins=[plugin])
