@@ -1,0 +1,59 @@
+"""What a type checker infers of the SQLAlchemy adapter, takes and refuses. Checked, never run."""
+
+from typing import assert_type
+
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
+
+from cache_revalidate import Revalidator
+from cache_revalidate_sqlalchemy import Attachment, attach, touch
+
+revalidator = Revalidator(["label", "inbox"])
+
+
+class Base(DeclarativeBase):
+    """The classes that are mapped here."""
+
+
+class Label(Base):
+    """A row with its tenant in a column."""
+
+    __tablename__ = "labels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int]
+
+
+class OwnSession(Session):
+    """A session class of the app's own."""
+
+
+class OwnAsyncSession(AsyncSession):
+    """An asynchronous one."""
+
+
+def tenant_of(label: Label) -> int:
+    """Return a row's tenant."""
+    return label.account_id
+
+
+rows = Table("inboxes", MetaData(), Column("account_id", Integer))
+
+sessions = async_sessionmaker(create_async_engine("sqlite+aiosqlite://"))
+attachment = attach(revalidator, sessions, {Label: "account_id", rows: touch("inbox", "account_id")})
+assert_type(attachment, Attachment)
+assert_type(attachment.detach(), None)
+
+attach(revalidator, sessionmaker(), {Label: tenant_of})
+attach(revalidator, scoped_session(sessionmaker()), {Label: tenant_of})
+attach(revalidator, async_scoped_session(sessions, lambda: None), {Label: tenant_of})
+attach(revalidator, OwnSession, {Label: "account_id"}, timeout=0.5)
+attach(revalidator, OwnAsyncSession, {Label: "account_id"}, on_unknown_tenant=lambda connection, statement: [1])
+attach(revalidator, create_engine("sqlite://"), {Label: touch(["label", "inbox"], tenant_of)})
+attach(revalidator, create_async_engine("sqlite+aiosqlite://"), {Label: "account_id"})
+
+attach(revalidator, Session(), {Label: "account_id"})  # type: ignore[arg-type]
+attach(revalidator, sessions, {"label": "account_id"})  # type: ignore[dict-item]
+attach(revalidator, sessions, {Label: 1})  # type: ignore[dict-item]
+attach(revalidator, sessions, {Label: "account_id"}, timeout="1s")  # type: ignore[arg-type]
+attach(revalidator, sessions, {Label: "account_id"}, on_unknown_tenant="ignore")  # type: ignore[arg-type]
