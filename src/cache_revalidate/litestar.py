@@ -38,7 +38,7 @@ try:
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
     from litestar.routes import HTTPRoute
 except ImportError as error:
-    raise ImportError('Litestar is not installed: pip install "cache-revalidate[litestar]"') from error
+    raise ImportError('Litestar 2.17 or newer is needed: pip install "cache-revalidate[litestar]"') from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
