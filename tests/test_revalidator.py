@@ -163,7 +163,7 @@ def test_canonical_function() -> None:
     revalidator = Revalidator(MODELS, canonical=lambda value: str(UUID(str(value))))
     assert revalidator.tenant("{12345678-1234-5678-1234-56781234567A}") == "12345678-1234-5678-1234-56781234567a"
     assert not revalidator.has_default_canonical
-    with pytest.raises(InvalidTenantError, match="took no tenant from 'nonsense'"):
+    with pytest.raises(InvalidTenantError, match="made no tenant of 'nonsense'"):
         revalidator.tenant("nonsense")
     with pytest.raises(InvalidTenantError, match="can't be a tenant"):
         Revalidator(MODELS, canonical=str).tenant("a/b")
@@ -376,3 +376,44 @@ def test_wrong_configuration(models: Any, options: dict[str, Any], message: str)
     """What could not work is an error when the revalidator is made, which says what would."""
     with pytest.raises(ConfigurationError, match=message):
         Revalidator(models, **options)
+
+
+@pytest.mark.parametrize("broken", [lambda value: value, lambda value: {}[value], lambda value: None])
+def test_broken_canonical_function(broken: Any) -> None:
+    """A canonical function that raises whatever, or returns no string, makes an invalid tenant, not a crash."""
+    with pytest.raises(InvalidTenantError):
+        Revalidator(MODELS, canonical=broken).tenant(7)
+
+
+async def test_long_outage_is_paid_in_parts(store: FailingStore) -> None:
+    """Of the bumps that many tenants are owed, a read pays its own tenant's and a part of the others'."""
+    revalidator = Revalidator(["label"], store)
+    before = {tenant: await revalidator.tokens(tenant) for tenant in (1, 999)}
+    store.away = True
+    for tenant in range(1_000):
+        with pytest.raises(StoreError):
+            await revalidator.bump(tenant, "label")
+    store.away = False
+    assert (await revalidator.tokens(999))["label"] > before[999]["label"]
+    assert (await revalidator.tokens(1))["label"] > before[1]["label"]
+    for _ in range(8):
+        await revalidator.tokens(5_000)
+    paid = [len(changes) for changes in store.bumped]
+    assert (sum(paid) >= 1_000, max(paid) <= 257) == (True, True)
+    assert not revalidator._owed
+
+
+async def test_bump_returns_what_it_was_asked_for(store: FailingStore) -> None:
+    """What a bump pays beside its own is not in its answer."""
+    revalidator = Revalidator(MODELS, store)
+    store.away = True
+    with pytest.raises(StoreError):
+        await revalidator.bump_many({1: ["team"], 2: ["label"]})
+    store.away = False
+    assert set(await revalidator.bump(1, "label")) == {"label"}
+    assert not revalidator._owed
+
+
+def test_any_viewer_has_a_tag() -> None:
+    """A viewer may be any string at all."""
+    assert Revalidator(MODELS).tag("\ud800") != Revalidator(MODELS).tag("\ud801")

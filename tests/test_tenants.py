@@ -1,5 +1,6 @@
 """Tenants in their one canonical form."""
 
+import enum
 from uuid import UUID
 
 import pytest
@@ -90,3 +91,22 @@ def test_other_types_are_refused(value: object) -> None:
     """No tenant is made of None, a bool, a float, bytes or a list: the error names the ways out."""
     with pytest.raises(InvalidTenantError, match=r"Revalidator\(canonical=\.\.\.\)"):
         canonical_tenant(value)
+
+
+class Number(int, enum.Enum):
+    """A tenant that is a member of an enum of numbers."""
+
+    SEVEN = 7
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - an older style, of which there is plenty
+    """A tenant that is a member of an enum of strings."""
+
+    ACME = "acme"
+
+
+@pytest.mark.parametrize(("member", "tenant"), [(Number.SEVEN, "7"), (Name.ACME, "acme")])
+def test_members_of_enums_are_their_values(member: object, tenant: str) -> None:
+    """A member of an enum is the tenant of its value, however it is formatted."""
+    assert f"{canonical_tenant(member)}" == tenant
+    assert type(canonical_tenant(member)) is str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_VARY: Final = ("Authorization", "Cookie")
 _REMEMBERED_ANSWERS: Final = 4096
-_REPEATED: Final = frozenset((b"cache-control", b"vary", b"content-location"))
+_REPEATED: Final = frozenset((b"cache-control", b"vary", b"content-location", b"expires"))
 
 
 class CachePolicy:

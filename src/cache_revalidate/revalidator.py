@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cache_revalidate.exceptions import (
     ConfigurationError,
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMESPACE: Final = "cache_revalidate"
 DEFAULT_EXPIRY: Final = 72 * 3600.0
+
+# Owed tenants that are paid beside the caller's own: a store that was away long must not be held up by one call.
+_PAID_AT_ONCE: Final = 256
+
+# Tenants, their models, and for each the number of the failure since which it is owed.
+_Debt: TypeAlias = dict[str, dict[str, int]]
 
 _is_model = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII).fullmatch
 _is_namespace = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII).fullmatch
@@ -99,14 +106,13 @@ class Revalidator:
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
         try:
-            tenant = self._canonical(value)
+            return checked_tenant(self._canonical(value))
         except InvalidTenantError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:
+        except Exception as error:
             raise InvalidTenantError(
-                f"The revalidator's canonical function took no tenant from {value!r:.60}."
+                f"The revalidator's canonical function made no tenant of {value!r:.60}: {error!r}"
             ) from error
-        return checked_tenant(tenant)
 
     def known_models(self, models: Iterable[str]) -> tuple[str, ...]:
         """Return `models`, sorted, each once; raise `UnknownModelError` if one of them is not the revalidator's."""
@@ -131,7 +137,7 @@ class Revalidator:
             if self._owed:
                 # A store that is away says so at once to a read, while a bump may wait for its time-out.
                 await self.store.read(self.keyspace, owner, wanted)
-                await self._bump({})
+                await self._pay_owed(owner)
             tokens = await self.store.read(self.keyspace, owner, wanted)
         except StoreError:
             self.stats.failed_reads += 1
@@ -142,7 +148,7 @@ class Revalidator:
     async def bump(self, tenant: object, *models: str) -> Tokens:
         """Bump `models` of one tenant; return their new tokens. Raises `StoreError` if the store is away."""
         owner, changes = self._changes_of(tenant, models)
-        return (await self._bump(changes)).get(owner, {})
+        return (await self._bump(changes))[owner]
 
     async def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
@@ -168,25 +174,32 @@ class Revalidator:
             await self.store.aclose()
 
     async def _bump(self, changes: Changes) -> dict[str, Tokens]:
-        if not changes and not self._owed:
+        if not changes:
             return {}
-        with self._accounted(changes) as due:
+        with self._accounted(changes, changes) as due:
             minted = await self.store.bump(self.keyspace, due)
         record_minted(self, minted)
-        return minted
+        return _named(minted, changes)
 
     def _bump_sync(self, changes: Changes) -> dict[str, Tokens]:
-        if not changes and not self._owed:
+        if not changes:
             return {}
-        with self._accounted(changes) as due:
+        with self._accounted(changes, changes) as due:
             minted = self.store.bump_sync(self.keyspace, due)
         record_minted(self, minted)
-        return minted
+        return _named(minted, changes)
+
+    async def _pay_owed(self, tenant: str) -> None:
+        with self._accounted({}, [tenant]) as due:
+            await self.store.bump(self.keyspace, due)
 
     @contextmanager
-    def _accounted(self, changes: Changes) -> Iterator[Changes]:
-        """Give what is to be bumped, what is owed included; owe `changes` too if the bump fails or is cancelled."""
-        owed = self._owed.snapshot()
+    def _accounted(self, changes: Changes, first: Iterable[str]) -> Iterator[Changes]:
+        """Give what is to be bumped: `changes` and some of what is owed, what the tenants `first` owe before all.
+
+        If the bump fails or is cancelled, `changes` are owed too.
+        """
+        owed = self._owed.part(first)
         due = _with_owed(changes, owed) if owed else changes
         try:
             yield due
@@ -220,7 +233,7 @@ class SyncDoor:
     def bump(self, tenant: object, *models: str) -> Tokens:
         """Bump `models` of one tenant; return their new tokens. Raises `StoreError` if the store is away."""
         owner, changes = self._revalidator._changes_of(tenant, models)
-        return self._revalidator._bump_sync(changes).get(owner, {})
+        return self._revalidator._bump_sync(changes)[owner]
 
     def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
@@ -241,39 +254,52 @@ class _Owed:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failures = 0
-        self._pairs: dict[tuple[str, str], int] = {}
+        self._tenants: dict[str, dict[str, int]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._pairs)
+        return bool(self._tenants)
 
     def add(self, changes: Changes) -> None:
+        """Owe `changes`, each of them marked with the number of this failure."""
         with self._lock:
             self._failures += 1
-            self._pairs.update(((tenant, model), self._failures) for tenant in changes for model in changes[tenant])
+            for tenant, models in changes.items():
+                self._tenants.setdefault(tenant, {}).update(dict.fromkeys(models, self._failures))
 
-    def snapshot(self) -> dict[tuple[str, str], int]:
-        """Return what is owed, each pair with the number of its latest failure."""
+    def part(self, first: Iterable[str]) -> _Debt:
+        """Return what the tenants `first` owe, and as much of the others' as one call of a store bears."""
         with self._lock:
-            return dict(self._pairs)
+            tenants = (*(tenant for tenant in first if tenant in self._tenants), *islice(self._tenants, _PAID_AT_ONCE))
+            return {tenant: dict(self._tenants[tenant]) for tenant in tenants}
 
-    def settle(self, paid: Mapping[tuple[str, str], int]) -> None:
-        """Forget what was paid, but for pairs that failed anew meanwhile."""
+    def settle(self, paid: _Debt) -> None:
+        """Forget what was paid, but for what failed anew meanwhile."""
         with self._lock:
-            for pair, failure in paid.items():
-                if self._pairs.get(pair) == failure:
-                    del self._pairs[pair]
+            for tenant, models in paid.items():
+                owed = self._tenants.get(tenant, {})
+                for model, failure in models.items():
+                    if owed.get(model) == failure:
+                        del owed[model]
+                if not owed:
+                    self._tenants.pop(tenant, None)
 
 
-def _with_owed(changes: Changes, owed: Iterable[tuple[str, str]]) -> Changes:
+def _with_owed(changes: Changes, owed: _Debt) -> Changes:
     due = {tenant: set(models) for tenant, models in changes.items()}
-    for tenant, model in owed:
-        due.setdefault(tenant, set()).add(model)
+    for tenant, models in owed.items():
+        due.setdefault(tenant, set()).update(models)
     return due
+
+
+def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
+    """Return of all that was minted what the caller has named; the rest was owed."""
+    return {tenant: {model: minted[tenant][model] for model in models} for tenant, models in changes.items()}
 
 
 @lru_cache(maxsize=4096)
 def _tag(viewer: str, salt: str, epoch: str) -> str:
-    parts = b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, (viewer, salt, epoch)))
+    encoded = (text.encode("utf-8", "surrogatepass") for text in (viewer, salt, epoch))
+    parts = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
     return hashlib.blake2b(parts, digest_size=12).hexdigest()
 
 
@@ -310,7 +336,7 @@ def _checked_keyspace(namespace: str, expiry: float) -> Keyspace:
         raise ConfigurationError(
             f"namespace {namespace!r} needs 1 to 64 characters, each an ASCII letter, a digit or one of . _ : -"
         )
-    if not isinstance(expiry, int | float) or not 1 <= expiry < float("inf"):
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 1 <= expiry < float("inf"):
         raise ConfigurationError(
             f"expiry {expiry!r} is not a number of seconds, 1 or more: 72 hours are expiry=72 * 3600."
         )

@@ -29,7 +29,7 @@ def canonical_tenant(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0 or value >= 10**MAX_TENANT_LENGTH:
             raise InvalidTenantError(f"An integer tenant is 0 or more and has at most {MAX_TENANT_LENGTH} digits.")
-        return str(value)
+        return int.__repr__(value)  # an enum's own str() would be its name
     if isinstance(value, UUID):
         return str(value)
     raise InvalidTenantError(
@@ -38,12 +38,14 @@ def canonical_tenant(value: object) -> str:
     )
 
 
-def checked_tenant(tenant: str) -> str:
-    """Return `tenant` if its length and characters are those of a canonical tenant, else raise `InvalidTenantError`."""
+def checked_tenant(tenant: object) -> str:
+    """Return `tenant` if it is a string with the length and characters of one, else raise `InvalidTenantError`."""
+    if not isinstance(tenant, str):
+        raise InvalidTenantError(f"A canonical tenant is a string, not {type(tenant).__name__}.")
     if _is_canonical(tenant) is None:
         shown = ascii(tenant if len(tenant) <= 40 else tenant[:40] + "…")  # noqa: PLR2004
         raise InvalidTenantError(
             f"{shown} can't be a tenant: it needs 1 to {MAX_TENANT_LENGTH} characters, each an ASCII letter, "
             "a digit or one of . _ : @ ~ -"
         )
-    return tenant
+    return str.__str__(tenant)  # a member of an enum of strings is one, and formats as its name

@@ -99,6 +99,7 @@ async def test_rule_5_only_get_and_head_get_a_304(client: httpx.AsyncClient, des
         [],
         [(b"vary", b"Accept")],
         [(b"Vary", b"Accept"), (b"Cache-Control", b"private, max-age=5"), (b"Content-Location", b"/labels.json")],
+        [(b"Expires", b"Fri, 01 Jan 2021 00:00:00 GMT")],
     ],
 )
 async def test_rule_6_a_304_repeats_the_headers_of_the_200(
@@ -109,7 +110,7 @@ async def test_rule_6_a_304_repeats_the_headers_of_the_200(
     fresh = await client.get(LABELS)
     unmodified = await client.get(LABELS, headers={"if-none-match": fresh.headers["etag"]})
     assert (unmodified.status_code, unmodified.content, desk.reached) == (304, b"", 1)
-    repeated = ("etag", "vary", "cache-control", "content-location", "cache-keys")
+    repeated = ("etag", "vary", "cache-control", "content-location", "expires", "cache-keys")
     assert [unmodified.headers.get(name) for name in repeated] == [fresh.headers.get(name) for name in repeated]
     assert "content-length" not in unmodified.headers
     assert "content-type" not in unmodified.headers

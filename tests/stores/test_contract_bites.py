@@ -31,7 +31,8 @@ class Seconds(MemoryStore):
         for tenant, tokens in bumped.items():
             for model, token in tokens.items():
                 tokens[model] = token[:10] + "0" * 10
-                self._minted[keyspace][tenant, model] = (tokens[model], self._minted[keyspace][tenant, model][1])
+                held = self._minted[keyspace.namespace]
+                held[tenant, model] = (tokens[model], held[tenant, model][1])
         return bumped
 
 
@@ -65,7 +66,7 @@ class ReadsRenewTheExpiry(MemoryStore):
         """Read, and renew."""
         tokens = await super().read(keyspace, tenant, models)
         for model, token in tokens.items():
-            self._minted[keyspace][tenant, model] = (token, self._monotonic() + keyspace.expiry)
+            self._minted[keyspace.namespace][tenant, model] = (token, self._monotonic())
         return tokens
 
 

@@ -58,7 +58,7 @@ async def test_expired_tokens_take_no_memory(store: MemoryStore, clock: Clock) -
         await store.read(KEYSPACE, str(tenant), ["label"])
     clock.now += 10.0
     await store.read(KEYSPACE, "1", ["label"])
-    assert len(store._minted[KEYSPACE]) == 1
+    assert len(store._minted[KEYSPACE.namespace]) == 1
 
 
 async def test_tokens_grow_while_the_wall_clock_goes_back(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +67,13 @@ async def test_tokens_grow_while_the_wall_clock_goes_back(store: MemoryStore, mo
     monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000 * 10**9)
     after = await store.bump(KEYSPACE, {"1": ["label"]})
     assert int(after["1"]["label"][:16]) == int(before["label"][:16]) + 1
+
+
+async def test_namespace_is_shared_whatever_the_expiry(store: MemoryStore, clock: Clock) -> None:
+    """Two revalidators of one namespace hear each other's bumps, though their expiries differ."""
+    longer = Keyspace(KEYSPACE.namespace, 2 * KEYSPACE.expiry)
+    bumped = (await store.bump(longer, {"1": ["label"]}))["1"]
+    assert await store.read(KEYSPACE, "1", ["label"]) == bumped
+    clock.now += KEYSPACE.expiry
+    assert await store.read(longer, "1", ["label"]) == bumped
+    assert await store.read(KEYSPACE, "1", ["label"]) != bumped

@@ -26,8 +26,8 @@ class MemoryStore(Store):
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        # Each keyspace's tokens in the order they were minted, which is the order they expire in.
-        self._minted: dict[Keyspace, OrderedDict[tuple[str, str], tuple[str, float]]] = {}
+        # Each namespace's tokens and when they were minted, oldest first.
+        self._minted: dict[str, OrderedDict[tuple[str, str], tuple[str, float]]] = {}
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the tokens held; mint what is missing."""
@@ -52,18 +52,15 @@ class MemoryStore(Store):
             }
 
     def _unexpired(self, keyspace: Keyspace) -> OrderedDict[tuple[str, str], tuple[str, float]]:
-        held = self._minted.setdefault(keyspace, OrderedDict())
-        now = self._monotonic()
-        while held:
-            oldest = next(iter(held))
-            if held[oldest][1] > now:
-                break
-            del held[oldest]
+        held = self._minted.setdefault(keyspace.namespace, OrderedDict())
+        expired = self._monotonic() - keyspace.expiry
+        while held and next(iter(held.values()))[1] <= expired:
+            held.popitem(last=False)
         return held
 
     def _mint(self, keyspace: Keyspace, tenant: str, model: str) -> str:
-        held = self._minted[keyspace]
+        held = self._minted[keyspace.namespace]
         previous, _ = held.pop((tenant, model), (None, 0.0))
         token = new_token(previous)
-        held[tenant, model] = (token, self._monotonic() + keyspace.expiry)
+        held[tenant, model] = (token, self._monotonic())
         return token
