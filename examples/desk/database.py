@@ -73,15 +73,14 @@ async def _seed(session: AsyncSession) -> None:
 def _let_sqlalchemy_begin(engine: Engine) -> None:
     """Follow SQLAlchemy's recipe for SQLite: transactions begin where SQLAlchemy says, and savepoints roll back.
 
-    A transaction that will write takes SQLite's write lock at once. One that took it later could not wait for another
-    writer, because what it had read would be out of date by then.
+    A transaction that will write takes SQLite's write lock at once: two that read first and wrote later would wait
+    for each other.
     """
 
     @event.listens_for(engine, "connect")
     def _leave_beginning_to_us(dbapi_connection: Any, _record: object) -> None:
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA busy_timeout=10000")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()

@@ -13,7 +13,8 @@ from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException, ValidationException
 from litestar.handlers import BaseRouteHandler
-from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult, DefineMiddleware
+from litestar.logging import LoggingConfig
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.static_files import create_static_files_router
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -46,24 +47,26 @@ attach(
 
 
 class BearerAuthentication(AbstractAuthenticationMiddleware):
-    """Signs in by bearer token."""
+    """Signs in by bearer token; the page at `/` needs no user, so that the guard below is who insists on one."""
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        user = user_of_bearer(connection.headers.get("authorization"))
-        if user is None:
-            raise NotAuthorizedException(headers={"WWW-Authenticate": "Bearer"})
-        return AuthenticationResult(user=user, auth=None)
+        return AuthenticationResult(user=user_of_bearer(connection.headers.get("authorization")), auth=None)
 
 
 def agents_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let an account's agents alone reach its records."""
+    """Let an account's agents alone reach its records and its cache keys."""
+    if connection.user is None:
+        raise NotAuthorizedException(headers={"WWW-Authenticate": "Bearer"})
     if connection.path_params["account_id"] not in connection.user.accounts:
         raise PermissionDeniedException
 
 
 def viewer(request: Request[Any, Any, Any], tenant: str) -> Viewer | None:
-    """Say who asks for the cache keys: all agents of an account see the same of it, hence `EVERYONE`."""
-    return EVERYONE if int(tenant) in request.user.accounts else None
+    """Say who asks: the guard's rule, for whom all agents of an account see the same of it, hence `EVERYONE`.
+
+    Were it not so, this would return the user's id.
+    """
+    return EVERYONE if request.user and int(tenant) in request.user.accounts else None
 
 
 async def provide_sessions() -> Sessions:
@@ -176,15 +179,16 @@ async def lifespan(_: Litestar) -> AsyncIterator[None]:
 
 
 measure_database(engine)
+plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=viewer, keys_path=None))
 account = Router(
     path="/api/v1/accounts/{account_id:int}",
     guards=[agents_only],
     dependencies={"sessions": Provide(provide_sessions)},
-    route_handlers=[LabelController, InboxController, TeamController],
+    route_handlers=[plugin.keys_handler("/cache_keys"), LabelController, InboxController, TeamController],
 )
 app = Litestar(
     route_handlers=[account, create_static_files_router(path="/", directories=[PAGE], html_mode=True)],
-    plugins=[RevalidatePlugin(RevalidateConfig(revalidator=revalidator, viewer=viewer))],
+    plugins=[plugin],
     lifespan=[lifespan],
     # "*" is safe here, since no browser adds a bearer token by itself; for a list of origins Litestar's CORS would
     # overwrite Vary, and a cache could then hand one user's answer to another.
@@ -198,8 +202,8 @@ app = Litestar(
         UnprocessableError: unprocessable,
         ValidationException: unprocessable,
     },
-    middleware=[
-        DefineMiddleware(ServerTimingMiddleware),
-        DefineMiddleware(BearerAuthentication, exclude="^/(?!api/)"),
-    ],
+    middleware=[ServerTimingMiddleware, BearerAuthentication],
+    logging_config=LoggingConfig(
+        log_exceptions="always", disable_stack_trace={400, 401, 403, 404, 405, NotFoundError, UnprocessableError}
+    ),
 )

@@ -5,7 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.examples.desks import ACCOUNT, KEYS, LISTS, MODELS, Desk, etags_of, new_name, reached, tokens_of
+from tests.examples.desks import ACCOUNT, KEYS, LISTS, MODELS, ONE_EACH, Desk, etags_of, new_name, reached, tokens_of
+
+pytestmark = pytest.mark.parametrize("desk", ONE_EACH, ids=str, indirect=True)
 
 READ = [KEYS, *LISTS.values()]
 WRITTEN = [
@@ -36,6 +38,7 @@ def test_reading_needs_token(desk: Desk, anonymous: httpx.Client, path: str, aut
     response = anonymous.get(path, headers=headers)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert reached(response) <= {"handler"}
     assert is_json(response)
     assert "ETag" not in response.headers
 

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,28 +134,53 @@ def test_rolled_back_flush_changes_nothing(other_agent: httpx.Client) -> None:
     assert other_agent.get(path).json()["payload"] == [last]
 
 
-@pytest.mark.parametrize("desk", ON_POSTGRESQL, ids=str, indirect=True)  # SQLite's writers wait longer for each other
-async def test_commits_within_a_millisecond(desk: Desk) -> None:
-    """Commits that end within one millisecond give different tokens, and the last of them is the one that stays."""
+def minted(answers: list[httpx.Response]) -> set[str]:
+    """Return the tokens of `label` that writes minted, one each."""
+    assert {answer.status_code for answer in answers} == {200}
+    fields = {answer.headers["Cache-Keys"] for answer in answers}
+    assert len(fields) == len(answers)
+    return {field.removeprefix('label="').removesuffix('"') for field in fields}
+
+
+@pytest.fixture
+async def writer(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client that sends many requests at once."""
     headers = {"Authorization": "Bearer demo-agent-1"}
+    async with httpx.AsyncClient(base_url=desk.base_url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def labels(writer: httpx.AsyncClient) -> AsyncIterator[list[str]]:
+    """Give the paths of labels that the test may change all at once."""
+    added = [await writer.post(LISTS["label"], json={"title": new_name()}) for _ in range(12)]
+    paths = [f"{LISTS['label']}/{response.json()['id']}" for response in added]
+    yield paths
+    for path in paths:
+        await writer.delete(path)
+
+
+async def edit_at_once(writer: httpx.AsyncClient, labels: list[str]) -> set[str]:
+    """Edit every label at once; return the tokens that this minted."""
+    return minted(await asyncio.gather(*(writer.patch(path, json={"title": new_name()}) for path in labels)))
+
+
+async def test_writers_at_once(writer: httpx.AsyncClient, labels: list[str]) -> None:
+    """Edits made at once all commit, each with a token of its own, and the largest is the one that stays."""
+    tokens = await edit_at_once(writer, labels)
+    assert (await writer.get(KEYS)).json()["cache_keys"]["label"] == max(tokens)
+
+
+@pytest.mark.parametrize("desk", ON_POSTGRESQL, ids=str, indirect=True)  # SQLite's writers wait longer for each other
+async def test_commits_within_a_millisecond(writer: httpx.AsyncClient, labels: list[str]) -> None:
+    """Commits that end within one millisecond give different tokens."""
     seen: set[str] = set()
     deadline = time.monotonic() + SECONDS
-    async with httpx.AsyncClient(base_url=desk.base_url, headers=headers, timeout=30) as client:
-        added = [await client.post(LISTS["label"], json={"title": new_name()}) for _ in range(8)]
-        paths = [f"{LISTS['label']}/{response.json()['id']}" for response in added]
-        while not any(int(b[:16]) - int(a[:16]) < 1000 for a, b in itertools.pairwise(sorted(seen))):
-            assert time.monotonic() < deadline, "no two commits fell into one millisecond"
-            answers = await asyncio.gather(*(client.patch(path, json={"title": new_name()}) for path in paths))
-            assert {answer.status_code for answer in answers} == {200}
-            tokens = {answer.headers["Cache-Keys"] for answer in answers}
-            assert len(tokens) == len(answers)
-            minted = {field.removeprefix('label="').removesuffix('"') for field in tokens}
-            assert not minted & seen
-            seen |= minted
-        keys = (await client.get(KEYS)).json()["cache_keys"]
-        for path in paths:
-            await client.delete(path)
-    assert keys["label"] == max(seen)
+    while not any(int(b[:16]) - int(a[:16]) < 1000 for a, b in itertools.pairwise(sorted(seen))):
+        assert time.monotonic() < deadline, "no two commits fell into one millisecond"
+        tokens = await edit_at_once(writer, labels)
+        assert not tokens & seen
+        seen |= tokens
 
 
 async def test_workers_agree(desk: Desk, label: str) -> None:
