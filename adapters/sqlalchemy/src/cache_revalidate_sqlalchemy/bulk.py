@@ -77,7 +77,7 @@ class _Reader:
         if statement.select is not None or statement._prefixes or not self._keeps_tenants(statement):
             raise _Unknown
         rows = [row for rows in statement._multi_values for row in rows]
-        given: dict[Any, Any] = {**(statement._values or {}), **parameters}  # type: ignore[dict-item]
+        given: dict[Any, Any] = {**(statement._values or {}), **parameters}
         for row in rows or [given]:
             values = list(self._tenants_in(row, parameters)) if isinstance(row, Mapping) else []
             if not values:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from cache_revalidate_sqlalchemy.pending import Pairs, merge
 
@@ -29,10 +29,11 @@ class Owner(Protocol):
 
 
 class ConnectionState:
-    """What is known of one connection; it holds no reference to the connection."""
+    """What is known of one connection. The pool holds it, so it keeps neither the connection nor a session alive."""
 
-    def __init__(self, *, autocommit: bool) -> None:
-        self.autocommit = autocommit
+    def __init__(self, connection: Connection) -> None:
+        self._connection = ref(connection)
+        self.autocommit = _is_autocommit(connection)
         """Every statement is durable at once, and a rollback takes nothing back."""
         self.commit_sent = False
         """A COMMIT was sent, and no transaction has begun since."""
@@ -45,6 +46,12 @@ class ConnectionState:
     def may_be_durable(self) -> bool:
         """Whether what was touched may have been committed."""
         return self.commit_sent or self.autocommit
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the connection's transaction goes on, so that what was touched is neither durable nor lost."""
+        connection = self._connection()
+        return connection is not None and connection.in_transaction() and not self.autocommit
 
     def take(self) -> Pairs:
         """Give away all that was touched on the connection."""
@@ -80,7 +87,7 @@ class Connections:
         state = self._states.get(connection)
         if state is None:
             self.watch_engine(connection.engine)
-            state = ConnectionState(autocommit=_is_autocommit(connection))
+            state = ConnectionState(connection)
             self._states[connection] = state
         connection.info[self] = state
         return state

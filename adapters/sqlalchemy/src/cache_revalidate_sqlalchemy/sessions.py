@@ -25,7 +25,7 @@ class Work:
     def __init__(self, session: Session) -> None:
         self.session = ref(session)
         self.pending: Pending[ConnectionState] = Pending()
-        self.connections: dict[ConnectionState, Connection] = {}
+        self.connections: set[ConnectionState] = set()
         self.bumping: Task[None] | None = None
         self.changing: set[InstanceState[Any]] = set()
         """The objects whose rows this flush changes, from before their UPDATE on."""
@@ -86,7 +86,7 @@ class Sessions:
         work = self._work(session)
         state = self._connections.watch(connection)
         state.owner = work
-        work.connections[state] = connection
+        work.connections.add(state)
         return work, state
 
     def note(self, session: Session, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
@@ -132,9 +132,9 @@ class Sessions:
             work.pending.release(savepoint, _enclosing(savepoint))
             return
         due: Pairs = {}
-        for state, connection in work.connections.items():
+        for state in work.connections:
             # A session that was joined to a transaction it does not end has committed nothing yet.
-            if connection.in_transaction() and not state.autocommit:
+            if state.is_undecided:
                 merge(state.pairs, work.take(state))
             else:
                 merge(due, state.take())
@@ -162,10 +162,10 @@ class Sessions:
 
     def _close(self, work: Work) -> None:
         due: Pairs = {}
-        for state, connection in work.connections.items():
+        for state in work.connections:
             left = work.take(state)
             state.owner = None
-            if connection.in_transaction() and not state.autocommit:
+            if state.is_undecided:
                 merge(state.pairs, left)
             elif state.may_be_durable:
                 merge(due, left)

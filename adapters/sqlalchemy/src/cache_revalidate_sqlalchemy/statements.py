@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from sqlalchemy import Delete, Insert, Update
 
@@ -12,7 +12,7 @@ from cache_revalidate_sqlalchemy.sources import as_tenants
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Executable
+    from sqlalchemy import Connection, Executable, Table
     from sqlalchemy.engine import Result
     from sqlalchemy.orm import ORMExecuteState
 
@@ -78,7 +78,7 @@ class Statements:
         by_orm = "compiled_cache" in options
         if work is None or work.in_flush:
             # Rows that the unit of work writes are told by their own events.
-            told = (work is not None and by_orm) or statement.entity_description["table"] in self._rules.associations
+            told = (work is not None and by_orm) or statement.table in self._rules.associations
         else:
             told = work.in_judged_statement
         if told:
@@ -102,7 +102,7 @@ class Statements:
     def _rules_for(self, statement: Executable) -> Sequence[TableRule]:
         if not isinstance(statement, Insert | Update | Delete):
             return ()
-        return self._rules.tables.get(statement.entity_description["table"], ())
+        return self._rules.tables.get(cast("Table", statement.table), ())
 
     def _judge(
         self,
@@ -125,7 +125,7 @@ class Statements:
     def _unknown(self, connection: Connection, statement: Dml, rule: TableRule) -> Iterable[object]:
         if self._on_unknown_tenant != "error":
             return as_tenants(self._on_unknown_tenant(connection, statement))
-        table = statement.entity_description["table"].name
+        table = cast("Table", statement.table).name
         models = ", ".join(rule.models)
         known_by = (
             f"name them in its {'VALUES' if isinstance(statement, Insert) else 'WHERE'} "

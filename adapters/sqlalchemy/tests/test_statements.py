@@ -1,0 +1,298 @@
+"""Bulk statements through a session: bumped by what they say, refused before they run when they don't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from adapters.sqlalchemy.tests.desk import (
+    ATTACHED,
+    Conversation,
+    InboxMember,
+    Label,
+    Note,
+    RecordingStore,
+    Team,
+    conversation_labels,
+    label_table,
+    new_revalidator,
+    team_table,
+)
+from sqlalchemy import Connection, Engine, ForeignKey, Table, delete, event, insert, select, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+from cache_revalidate import Revalidator
+from cache_revalidate_sqlalchemy import UnknownTenantError, attach, touch
+
+Sessions = sessionmaker[Session]
+Bumped = Callable[[], set[str]]
+
+
+def _query_update(session: Session) -> None:
+    session.query(Label).filter(Label.account_id == 1).update({"title": "x"})
+
+
+def _query_delete(session: Session) -> None:
+    session.query(Label).filter_by(account_id=1).delete()
+
+
+SEEN: list[tuple[Callable[[Session], Any], set[str]]] = [
+    (lambda s: s.execute(update(Label).where(Label.account_id == 1).values(title="x")), {"label 1"}),
+    (lambda s: s.execute(update(Label).where(Label.account_id == 1).values(account_id=2)), {"label 1", "label 2"}),
+    (lambda s: s.execute(delete(Label).where(Label.account_id.in_([1, 2]))), {"label 1", "label 2"}),
+    (lambda s: s.execute(insert(Label), [{"account_id": 1}, {"account_id": 2}]), {"label 1", "label 2"}),
+    (lambda s: s.execute(insert(Label).values(account_id=1)), {"label 1"}),
+    (lambda s: s.scalars(insert(Label).returning(Label), [{"account_id": 1}]).all(), {"label 1"}),
+    (lambda s: s.execute(label_table.update().where(label_table.c.account_id == 1).values(title="x")), {"label 1"}),
+    (lambda s: s.execute(label_table.insert(), [{"account_id": 1}]), {"label 1"}),
+    (lambda s: s.execute(label_table.delete().where(label_table.c.account_id == 1)), {"label 1"}),
+    (_query_update, {"label 1"}),
+    (_query_delete, {"label 1"}),
+    (lambda s: s.connection().execute(label_table.insert().values(account_id=1)), {"label 1"}),
+    (lambda s: s.bulk_insert_mappings(Label, [{"account_id": 1}, {"account_id": 2}]), {"label 1", "label 2"}),
+    (lambda s: s.bulk_save_objects([Label(account_id=1)]), {"label 1"}),
+]
+
+
+@pytest.mark.parametrize(("write", "expected"), SEEN)
+def test_a_bulk_statement_bumps_the_tenants_that_it_names(
+    any_sessions: Sessions, bumped: Bumped, write: Callable[[Session], Any], expected: set[str]
+) -> None:
+    """Fact 8: by `execute` of ORM entities and tables, by `Query`, by the bulk methods, on the session's connection."""
+    with any_sessions() as session:
+        write(session)
+        session.rollback()
+        assert bumped() == set()
+        with session.begin_nested() as savepoint:
+            write(session)
+            savepoint.rollback()
+        session.commit()
+        assert bumped() == set()
+        write(session)
+        session.commit()
+    assert bumped() == expected
+
+
+REFUSED: list[Callable[[Session], Any]] = [
+    lambda s: s.execute(update(Label).values(title="x")),
+    lambda s: s.execute(update(Label), [{"id": 1, "title": "x"}]),
+    lambda s: s.execute(delete(Label).where(Label.id == 1)),
+    lambda s: s.execute(insert(Label), [{"account_id": 1}, {"title": "x"}]),
+    lambda s: s.execute(insert(InboxMember).values(inbox_id=1)),
+    lambda s: s.execute(label_table.update().values(title="x")),
+    lambda s: s.query(Label).update({"title": "x"}),
+    lambda s: s.connection().execute(label_table.delete()),
+]
+
+
+@pytest.mark.parametrize("write", REFUSED)
+def test_a_bulk_statement_that_names_none_is_refused(
+    engine: Engine, sessions: Sessions, bumped: Bumped, write: Callable[[Session], Any]
+) -> None:
+    """Before anything is executed an error lists the ways out; the session goes on."""
+    with sessions.begin() as session:
+        session.add(Label(id=1, account_id=1))
+    bumped()
+    with sessions() as session:
+        session.connection()
+        statements: list[str] = []
+        event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        with pytest.raises(UnknownTenantError, match=r"cache_tenants=.*on_unknown_tenant"):
+            write(session)
+        assert statements == []
+        session.add(Label(account_id=2))
+        session.commit()
+        assert session.scalars(select(Label.title)).all() == ["", ""]
+    assert bumped() == {"label 2"}
+
+
+def test_a_bulk_method_that_names_none_is_refused(sessions: Sessions, bumped: Bumped) -> None:
+    """Fact 8: `bulk_update_mappings` names no tenant; SQLAlchemy rolls back when it fails."""
+    with sessions() as session:
+        session.add(Label(id=1, account_id=1))
+        session.flush()
+        with pytest.raises(UnknownTenantError):
+            session.bulk_update_mappings(Label, [{"id": 1, "title": "x"}])
+        session.rollback()
+    assert bumped() == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([1, 2], {"label 1", "label 2"}), (3, {"label 3"}), ("four", {"label four"}), ([], set()), (None, set())],
+)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s, o: s.execute(update(Label).values(title="x").execution_options(cache_tenants=o)),
+        lambda s, o: s.execute(update(Label).values(title="x"), execution_options={"cache_tenants": o}),
+        lambda s, o: s.execute(update(Label), [{"id": 1, "title": "x"}], execution_options={"cache_tenants": o}),
+        lambda s, o: s.execute(insert(Label), [{"title": "x"}], execution_options={"cache_tenants": o}),
+        lambda s, o: s.execute(label_table.delete().execution_options(cache_tenants=o)),
+        lambda s, o: s.query(Label).execution_options(cache_tenants=o).update({"title": "x"}),
+        lambda s, o: s.connection().execute(label_table.delete().execution_options(cache_tenants=o)),
+    ],
+)
+def test_an_execution_option_names_the_tenants(
+    sessions: Sessions, bumped: Bumped, write: Callable[[Session, Any], Any], given: object, expected: set[str]
+) -> None:
+    """`cache_tenants` names several, one, or none; what the statement itself says is not asked."""
+    with sessions.begin() as session:
+        session.add(Label(id=1, account_id=None))
+        session.flush()
+        write(session, given)
+    assert bumped() == expected
+
+
+def test_a_function_may_find_the_tenants(engine: Engine, bumped: Bumped, store: RecordingStore) -> None:
+    """`on_unknown_tenant` is given the connection and the statement, and may ask the database."""
+
+    def everyone(connection: Connection, statement: Any) -> Any:
+        assert isinstance(statement, type(update(Label)))
+        return connection.scalars(select(Label.account_id).distinct())
+
+    sessions = sessionmaker(engine)
+    attachment = attach(new_revalidator(store), sessions, ATTACHED, on_unknown_tenant=everyone)
+    with sessions.begin() as session:
+        session.add_all([Label(account_id=1), Label(account_id=2)])
+    bumped()
+    with sessions.begin() as session:
+        session.execute(update(Label).values(title="x"))
+    assert bumped() == {"label 1", "label 2"}
+    attachment.detach()
+
+
+def test_statements_on_other_tables_and_text_are_left_alone(sessions: Sessions, bumped: Bumped) -> None:
+    """Only attached tables are judged; `text()` is executed and not seen."""
+    with sessions.begin() as session:
+        session.execute(insert(Note).values(text="x"))
+        session.execute(update(Note).values(text="y"))
+        session.execute(text("UPDATE labels SET title = 'x'"))
+        session.execute(conversation_labels.delete())
+        session.scalars(select(Label)).all()
+    assert bumped() == set()
+
+
+def test_a_table_that_no_class_is_mapped_to_may_be_attached(
+    engine: Engine, bumped: Bumped, store: RecordingStore
+) -> None:
+    """A table is a key of the mapping as a class is; its model is named after it, or by touch."""
+    sessions = sessionmaker(engine)
+    attachment = attach(new_revalidator(store), sessions, {label_table: touch("label", "account_id")})
+    with sessions.begin() as session:
+        session.execute(label_table.insert().values(account_id=1))
+    assert bumped() == {"label 1"}
+    with sessions() as session, pytest.raises(UnknownTenantError):
+        session.execute(label_table.delete())
+    attachment.detach()
+
+
+def test_an_association_table_is_judged_outside_of_flushes(
+    engine: Engine, bumped: Bumped, store: RecordingStore
+) -> None:
+    """Rows that a relationship writes are told by its objects; a statement of the app's must name its tenants."""
+    sessions = sessionmaker(engine)
+    attachment = attach(
+        new_revalidator(store),
+        sessions,
+        {Team: "account_id", conversation_labels: touch("team", "conversation.account_id")},
+    )
+    with sessions.begin() as session:
+        session.add(Conversation(id=1, account_id=2, labels=[Label(id=1, account_id=1)]))
+    assert bumped() == {"team 2"}
+    with sessions.begin() as session:
+        session.delete(session.get_one(Conversation, 1))
+    assert bumped() == {"team 2"}
+    with sessions.begin() as session:
+        with pytest.raises(UnknownTenantError, match="does not hold the tenant"):
+            session.execute(conversation_labels.delete())
+        session.execute(conversation_labels.delete().execution_options(cache_tenants=[2]))
+    assert bumped() == {"team 2"}
+    attachment.detach()
+
+
+def test_statements_of_the_apps_own_flush_events_are_judged(sessions: Sessions, bumped: Bumped) -> None:
+    """A statement that a listener executes inside a flush is the app's own, and bumps like any other."""
+
+    def count(_: object, connection: Connection, __: object) -> None:
+        connection.execute(team_table.update().where(Team.account_id == 3).values(name="x"))
+
+    event.listen(Label, "after_insert", count)
+    try:
+        with sessions.begin() as session:
+            session.add(Label(account_id=1))
+    finally:
+        event.remove(Label, "after_insert", count)
+    assert bumped() == {"label 1", "team 3"}
+
+
+def test_statements_that_an_event_executes_inside_a_statement_are_judged_by_themselves(
+    sessions: Sessions, bumped: Bumped
+) -> None:
+    """A do_orm_execute listener of the app's may execute another bulk statement."""
+
+    def also(state: Any) -> None:
+        if state.is_insert:
+            state.session.execute(update(Team).where(Team.account_id == 3).values(name="x"))
+
+    event.listen(sessions, "do_orm_execute", also)
+    with sessions.begin() as session:
+        session.execute(insert(Label).values(account_id=1))
+    assert bumped() == {"label 1", "team 3"}
+
+
+@pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch", False])
+def test_orm_statements_still_synchronize_the_session(sessions: Sessions, bumped: Bumped, synchronize: Any) -> None:
+    """Judging a statement changes nothing about how it is executed."""
+    with sessions(expire_on_commit=False) as session:
+        label = Label(account_id=1, title="old")
+        session.add(label)
+        session.flush()
+        done: Any = session.execute(
+            update(Label).where(Label.account_id == 1).values(title="new"),
+            execution_options={"synchronize_session": synchronize},
+        )
+        assert done.rowcount == 1
+        assert label.title == ("old" if synchronize is False else "new")
+        session.commit()
+    assert bumped() == {"label 1"}
+
+
+def test_joined_subclasses_are_judged_by_their_bases_tenant(engine: Engine, store: RecordingStore) -> None:
+    """A subclass's own table does not hold the tenant: it is named in the base's."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Contact(Own):
+        __tablename__ = "contacts"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        owner: Mapped[int] = mapped_column("account_id")
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "contact"}  # noqa: RUF012
+
+    class Company(Contact):
+        __tablename__ = "companies"
+        id: Mapped[int] = mapped_column(ForeignKey("contacts.id"), primary_key=True)
+        size: Mapped[int] = mapped_column(default=0)
+        __mapper_args__ = {"polymorphic_identity": "company"}  # noqa: RUF012
+
+    Own.metadata.create_all(engine)
+    sessions = sessionmaker(engine)
+    attachment = attach(Revalidator(["contact"], store), sessions, {Contact: "owner"})
+    with sessions.begin() as session:
+        session.execute(insert(Company), [{"owner": 1, "size": 3}])
+    assert store.bumped() == {"contact 1"}
+    with sessions.begin() as session:
+        session.bulk_insert_mappings(Company, [{"owner": 2, "size": 3}])
+    assert store.bumped() == {"contact 2"}
+    with sessions.begin() as session:
+        session.bulk_save_objects([Company(owner=3)])
+    assert store.bumped() == {"contact 3"}
+    with sessions() as session:
+        with pytest.raises(UnknownTenantError):
+            session.execute(update(Company).where(Company.size == 3).values(size=4))
+        with pytest.raises(UnknownTenantError):
+            session.execute(cast("Table", Company.__table__).insert().values(id=77))
+    attachment.detach()
