@@ -87,8 +87,6 @@ def tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, folder)
     for name in ("tests", "adapters/sqlalchemy/tests"):
-        if not (REPOSITORY / name).exists():
-            continue
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
