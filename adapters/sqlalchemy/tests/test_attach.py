@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,27 @@ async def test_an_async_session_class_of_ones_own_is_attached(
         attachment.detach()
     assert AsyncSession.sync_session_class is Session
     assert len(cls.sync_session_class.__mro__) <= len(OwnSession.__mro__) + 1
+    await engine.dispose()
+
+
+async def test_an_engine_that_is_met_at_work_is_listened_to_without_harm(tmp_path: Path, store: RecordingStore) -> None:
+    """A session class says nothing of its engines: they are met when several sessions are in their listeners."""
+    engine = await async_engine(f"sqlite+aiosqlite:///{tmp_path / 'desk.sqlite'}")
+    attachment = attach(new_revalidator(store), OwnAsyncSession, ATTACHED)
+
+    async def write(account: int) -> None:
+        async with OwnAsyncSession(engine) as session:
+            session.add(Label(account_id=account))
+            await session.commit()
+
+    await asyncio.gather(*(write(account) for account in range(5)))
+    assert store.bumped() == {f"label {account}" for account in range(5)}
+    async with engine.begin() as connection, OwnAsyncSession(connection) as session:
+        session.add(Label(account_id=7))
+        await session.commit()
+        assert store.bumps == []
+    assert store.bumped() == {"label 7"}
+    attachment.detach()
     await engine.dispose()
 
 

@@ -20,6 +20,7 @@ from adapters.sqlalchemy.tests.desk import (
     team_table,
 )
 from sqlalchemy import Connection, Engine, ForeignKey, Table, delete, event, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from cache_revalidate import Revalidator
@@ -116,6 +117,19 @@ def test_a_bulk_method_that_names_none_is_refused(sessions: Sessions, bumped: Bu
             session.bulk_update_mappings(Label, [{"id": 1, "title": "x"}])
         session.rollback()
     assert bumped() == set()
+
+
+def test_a_failed_flush_leaves_bulk_methods_seen(sessions: Sessions, bumped: Bumped) -> None:
+    """Fact 8: what comes after a flush that failed in a savepoint is no part of that flush."""
+    with sessions.begin() as session:
+        session.add(Label(id=1, account_id=1))
+        savepoint = session.begin_nested()
+        session.add(Label(id=1, account_id=2))
+        with pytest.raises(IntegrityError):
+            session.flush()
+        savepoint.rollback()
+        session.bulk_insert_mappings(Label, [{"account_id": 3}])
+    assert bumped() == {"label 1", "label 3"}
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,29 @@ def test_a_session_that_owns_the_transaction_of_its_connection_bumps_at_once(
         session.add(Label(account_id=1))
         session.commit()
         assert store.bumps == [{"label 1"}]
+        session.add(Label(account_id=2))
+        session.flush()
+        session.rollback()
+    assert store.bumps == [{"label 1"}]
+
+
+def test_a_doubtful_commit_is_bumped_though_the_connection_is_kept(
+    any_engine: Engine, any_sessions: Sessions, store: RecordingStore
+) -> None:
+    """Fact 19: at the session's end, whose connection the app goes on using."""
+
+    def commit(_: Connection) -> None:
+        raise ConnectionError("who knows")
+
+    with any_engine.connect() as connection:
+        session = any_sessions(bind=connection)
+        session.add(Label(account_id=1))
+        session.flush()
+        event.listen(any_engine, "commit", commit)
+        with pytest.raises(ConnectionError):
+            session.commit()
+        session.close()
+        assert store.bumps == [{"label 1"}]
 
 
 def test_what_is_executed_on_a_connection_after_its_session_is_nobodys(
@@ -417,6 +440,21 @@ def test_autocommit_bumps_at_the_flush(
     getattr(session, end)()
     session.close()
     assert len(store.bumps) == 3
+
+
+def test_a_connection_that_turns_to_autocommit_is_known(
+    any_engine: Engine, any_sessions: Sessions, store: RecordingStore
+) -> None:
+    """Fact 16: a kept connection's isolation level may differ from transaction to transaction."""
+    with any_engine.connect() as connection, any_sessions(bind=connection) as session:
+        session.add(Label(account_id=1))
+        session.commit()
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        session.add(Label(account_id=2))
+        session.flush()
+        assert store.bumps == [{"label 1"}, {"label 2"}]
+        session.rollback()
+    assert store.bumps == [{"label 1"}, {"label 2"}]
 
 
 def test_autocommit_of_the_whole_engine_is_known(tmp_path: Path, store: RecordingStore) -> None:

@@ -87,8 +87,6 @@ def attach(
         connections.watch_engine(target)
     else:
         listening.listen(target, followed.listeners)
-        # An engine found later, by a session at work, could be calling its listeners at that moment for another session
-        # that awaits its database in one of them; a listener can't be added then.
         for bound in _engines(sessions):
             connections.watch_engine(bound)
     _attached.add(target)
@@ -134,15 +132,15 @@ def _event_target(sessions: object) -> type[Session] | Engine:
     )
 
 
-def _engines(sessions: object) -> list[Engine]:
-    """Return the engines that a sessionmaker is bound to."""
+def _engines(sessions: object) -> set[Engine]:
+    """Return the engines that a sessionmaker is bound to; others are met when a session uses them, at some cost."""
     if isinstance(sessions, scoped_session | async_scoped_session):
         sessions = sessions.session_factory
     if not isinstance(sessions, sessionmaker | async_sessionmaker):
-        return []
+        return set()
     binds = [sessions.kw.get("bind"), *(sessions.kw.get("binds") or {}).values()]
     synchronous = [bind.sync_engine if isinstance(bind, AsyncEngine) else bind for bind in binds]
-    return [bind for bind in synchronous if isinstance(bind, Engine)]
+    return {bind for bind in synchronous if isinstance(bind, Engine)}
 
 
 def _own_class(cls: type[Session]) -> type[Session]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from cache_revalidate_sqlalchemy.pending import Pairs, merge
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Dialect, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from cache_revalidate_sqlalchemy.listening import Listening
@@ -68,6 +68,8 @@ class Connections:
         self._listening = listening
         self._push = push
         self._states: WeakKeyDictionary[Connection, ConnectionState] = WeakKeyDictionary()
+        # An engine's dialect is its own, and that of all that `Engine.execution_options` makes of it.
+        self._dialects: WeakSet[Dialect] = WeakSet()
         self.listeners: dict[str, Callable[..., Any]] = {
             "begin": self._begun,
             "begin_twophase": self._begun,
@@ -75,27 +77,34 @@ class Connections:
             "commit_twophase": self._commit_sent,
             "rollback": self._rolled_back,
             "rollback_twophase": self._rolled_back,
-            "checkin": self._returned,
         }
 
     def get(self, connection: Connection) -> ConnectionState | None:
         """Return the state of a connection, if it is watched."""
         return self._states.get(connection)
 
+    def watch_engine(self, engine: Engine) -> None:
+        """Listen to all connections of an engine, which nobody is using yet."""
+        self._dialects.add(engine.dialect)
+        self._listening.listen(engine, self.listeners)
+        self._watch_pool(engine)
+
     def watch(self, connection: Connection) -> ConnectionState:
         """Return the state of a connection, which is watched from now on."""
         state = self._states.get(connection)
         if state is None:
-            self.watch_engine(connection.engine)
-            state = ConnectionState(connection)
-            self._states[connection] = state
+            state = self._states[connection] = ConnectionState(connection)
+            if connection.dialect not in self._dialects:
+                # An engine that is found at work may be calling its listeners at this moment, for a session that
+                # awaits its database in one of them: no other can be added then. The connection is this session's.
+                self._listening.listen(connection, self.listeners)
+                self._watch_pool(connection.engine)
         connection.info[self] = state
         return state
 
-    def watch_engine(self, engine: Engine) -> None:
-        """Listen to the engine's connections and to its pool, once."""
-        if engine not in self._listening:
-            self._listening.listen(engine, self.listeners)
+    def _watch_pool(self, engine: Engine) -> None:
+        if engine.pool not in self._listening:
+            self._listening.listen(engine.pool, {"checkin": self._returned})
 
     def _begun(self, connection: Connection, *_: Any) -> None:
         state = self._states.get(connection)

@@ -61,7 +61,7 @@ class Sessions:
 
     def follows(self, connection: Connection) -> bool:
         """Say whether all that happens on `connection` is followed, because its engine is attached."""
-        return self._engine is not None and connection.engine.pool is self._engine.pool
+        return self._engine is not None and connection.dialect is self._engine.dialect
 
     def flushing(self, session: Session | None, connection: Connection) -> Session | None:
         """Return the session that flushes on `connection`, if it is attached or its engine is, else None."""
@@ -92,10 +92,8 @@ class Sessions:
     def note(self, session: Session, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
         """Note that `models` of `tenants` were touched by the session, on `connection`."""
         work, state = self.open(session, connection)
-        # What an AUTOCOMMIT connection did is durable, whatever becomes of the savepoint.
-        savepoint = None if state.autocommit else session.get_nested_transaction()
         for tenant in self._canonical(tenants):
-            work.pending.note(savepoint, state, tenant, models)
+            work.pending.note(session.get_nested_transaction(), state, tenant, models)
 
     def note_without_session(self, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
         """Note that `models` of `tenants` were touched on a connection whose session, if any, is not known."""
@@ -144,7 +142,7 @@ class Sessions:
     def _rolled_back(self, session: Session) -> None:
         work = self._works.get(session)
         if work is not None:
-            # After a failed COMMIT, and of several binds, what one has sent may be durable.
+            # A rollback takes nothing back of what a failed COMMIT, or another bind's, may have made durable.
             work.pending.drop(session.get_nested_transaction(), unless=lambda state: state.may_be_durable)
 
     def _ended(self, session: Session, transaction: SessionTransaction) -> None:
@@ -152,7 +150,7 @@ class Sessions:
         if work is None:
             return
         if transaction.nested:
-            work.pending.drop(transaction)
+            work.pending.drop(transaction, unless=lambda state: state.may_be_durable)
         elif transaction.parent is not None:
             work.in_flush = False
             work.changing.clear()
@@ -178,7 +176,6 @@ class Sessions:
     def _flushed(self, session: Session, *_: Any) -> None:
         work = self._works.get(session)
         if work is not None:
-            work.in_flush = False
             self.push_durable(work)
 
 
