@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -164,6 +165,24 @@ async def test_a_slow_store_holds_a_commit_for_the_time_limit_alone(
     await eventually(lambda: slow.bumps)
     assert slow.bumps == [{"label 1"}]
     assert revalidator.stats.failed_bumps == 0
+
+
+async def test_a_bump_that_nobody_waits_for_is_held_on_to(any_async_engine: AsyncEngine) -> None:
+    """Fact 12: the event loop holds its tasks weakly; a bump is not garbage, whoever has stopped waiting for it."""
+
+    class Silent(RecordingStore):
+        async def bump(self, keyspace: Any, changes: Any) -> Any:
+            await asyncio.get_running_loop().create_future()
+
+    sessions = async_sessionmaker(any_async_engine)
+    attachment = attach(new_revalidator(Silent()), sessions, ATTACHED, timeout=0.01)
+    async with sessions.begin() as session:
+        session.add(Label(account_id=1))
+    gc.collect()
+    (bump,) = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    bump.cancel()
+    await asyncio.wait({bump})
+    attachment.detach()
 
 
 async def test_the_connection_is_back_in_the_pool_while_the_bump_is_awaited(

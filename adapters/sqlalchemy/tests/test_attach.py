@@ -286,6 +286,17 @@ def test_models_are_named_as_rails_names_them(name: str, expected: str) -> None:
     assert underscore(name) == expected
 
 
+def test_a_factorys_engine_is_listened_to_once(engine: Engine) -> None:
+    """Its connections need no listeners of their own, however many there are."""
+    sessions = sessionmaker(engine)
+    attachment = attach(new_revalidator(), sessions, ATTACHED)
+    before = set(attachment._listening._listeners)
+    with sessions() as session:
+        session.scalars(select(Label)).all()
+        assert set(attachment._listening._listeners) == before
+    attachment.detach()
+
+
 def test_a_class_is_named_in_snake_case(engine: Engine, store: RecordingStore) -> None:
     """InboxMember's own model is inbox_member."""
     sessions = sessionmaker(engine)
@@ -347,6 +358,11 @@ def test_an_engines_bulk_statements_are_followed(engine_attached: Engine, bumped
     with engine_attached.begin() as connection:
         connection.execute(label_table.insert().values(account_id=7))
     assert bumped() == {"label 7"}
+    with engine_attached.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(label_table.insert().values(account_id=8))
+        assert bumped() == {"label 8"}
+        connection.rollback()
+    assert bumped() == set()
 
 
 def test_an_engines_many_to_many_changes_are_followed(engine_attached: Engine, bumped: Bumped) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
-from cache_revalidate import Revalidator
+from cache_revalidate import ConfigurationError, Revalidator
 from cache_revalidate_sqlalchemy import attach, touch
 
 Sessions = sessionmaker[Session]
@@ -75,13 +75,19 @@ def test_an_assignment_that_changes_nothing_bumps_nothing(sessions: Sessions, ad
     assert bumped() == set()
 
 
-def test_an_object_whose_collection_changed_is_not_edited(sessions: Sessions, add: Add, bumped: Bumped) -> None:
-    """A new member of an inbox is a row of its own: here its class touches the inbox, not the collection."""
-    key = add(Inbox(account_id=1))
+def test_an_object_whose_collection_changed_is_not_edited(engine: Engine, store: RecordingStore) -> None:
+    """A new member is a row of its own: it touches the inbox if its class does, not because it is in a collection."""
+    sessions = sessionmaker(engine)
+    attachment = attach(new_revalidator(store), sessions, {Inbox: "account_id"})
     with sessions.begin() as session:
-        inbox = session.get_one(Inbox, key)
+        session.add(Inbox(id=1, account_id=1))
+    assert store.bumped() == {"inbox 1"}
+    with sessions.begin() as session:
+        inbox = session.get_one(Inbox, 1)
         inbox.members.append(InboxMember())
-    assert bumped() == {"inbox 1"}
+        assert inbox in session.dirty
+    assert store.bumped() == set()
+    attachment.detach()
 
 
 def test_a_moved_row_bumps_both_tenants(sessions: Sessions, add: Add, bumped: Bumped) -> None:
@@ -428,6 +434,50 @@ def test_paths_may_be_long_and_their_keys_composite(engine: Engine, store: Recor
         session.add(Item(box_row=1, box_number=None))
     assert store.bumped() == set()
     attachment.detach()
+
+
+def test_a_class_that_is_mapped_to_an_association_table_touches_without_its_objects(
+    engine: Engine, store: RecordingStore
+) -> None:
+    """Fact 7: rows of an attached class's table that a relationship writes touch what its objects would."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Room(Own):
+        __tablename__ = "rooms"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int]
+
+    class Seat(Own):
+        __tablename__ = "seats"
+        room_id: Mapped[int] = mapped_column(ForeignKey("rooms.id"), primary_key=True)
+        guest_id: Mapped[int] = mapped_column(ForeignKey("guests.id"), primary_key=True)
+        room: Mapped[Room] = relationship(overlaps="rooms")
+
+    class Guest(Own):
+        __tablename__ = "guests"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        rooms: Mapped[list[Room]] = relationship(secondary="seats", overlaps="room")
+
+    Own.metadata.create_all(engine)
+    revalidator = Revalidator(["seat"], store)
+    sessions = sessionmaker(engine)
+    for source, expected in (("room.account_id", {"seat 5"}), ("room_id", {"seat 1"})):
+        attachment = attach(revalidator, sessions, {Seat: source})
+        with sessions.begin() as session:
+            session.add(Guest(id=1, rooms=[Room(id=1, account_id=5)]))
+        assert store.bumped() == expected
+        with sessions.begin() as session:
+            guest = session.get_one(Guest, 1)
+            guest.rooms.clear()
+        assert store.bumped() == expected
+        attachment.detach()
+        with sessions.begin() as session:
+            session.delete(session.get_one(Guest, 1))
+            session.delete(session.get_one(Room, 1))
+    with pytest.raises(ConfigurationError, match="make the relationship viewonly"):
+        attach(revalidator, sessions, {Seat: lambda seat: seat.room.account_id})
 
 
 def test_a_write_only_many_to_many_is_seen(engine: Engine, store: RecordingStore) -> None:

@@ -45,6 +45,10 @@ SEEN: list[tuple[Callable[[Session], Any], set[str]]] = [
     (lambda s: s.execute(insert(Label), [{"account_id": 1}, {"account_id": 2}]), {"label 1", "label 2"}),
     (lambda s: s.execute(insert(Label).values(account_id=1)), {"label 1"}),
     (lambda s: s.scalars(insert(Label).returning(Label), [{"account_id": 1}]).all(), {"label 1"}),
+    (
+        lambda s: s.scalars(select(Label).from_statement(insert(Label).values(account_id=1).returning(Label))).all(),
+        {"label 1"},
+    ),
     (lambda s: s.execute(label_table.update().where(label_table.c.account_id == 1).values(title="x")), {"label 1"}),
     (lambda s: s.execute(label_table.insert(), [{"account_id": 1}]), {"label 1"}),
     (lambda s: s.execute(label_table.delete().where(label_table.c.account_id == 1)), {"label 1"}),

@@ -518,6 +518,8 @@ def test_a_session_of_an_attached_factory_alone_is_followed(engine: Engine, sess
     with Session(engine) as session:
         session.add(Label(account_id=1))
         session.commit()
+        session.delete(session.scalars(select(Label)).one())
+        session.commit()
     with sessionmaker(engine).begin() as session:
         session.add(Label(account_id=1))
     assert bumped() == set()

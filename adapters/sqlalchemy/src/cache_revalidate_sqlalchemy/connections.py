@@ -102,6 +102,12 @@ class Connections:
         connection.info[self] = state
         return state
 
+    def push_written(self, connection: Connection) -> None:
+        """Bump what was touched on an AUTOCOMMIT connection: it is durable as soon as it is written."""
+        state = self._states.get(connection)
+        if state is not None and state.autocommit:
+            self._push(state.take())
+
     def _watch_pool(self, engine: Engine) -> None:
         if engine.pool not in self._listening:
             self._listening.listen(engine.pool, {"checkin": self._returned})

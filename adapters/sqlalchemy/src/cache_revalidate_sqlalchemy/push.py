@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
@@ -33,9 +33,7 @@ class Pusher:
             return self._revalidator.tenant(tenant)
         except InvalidTenantError as error:
             _logger.error("A commit touched a tenant that can't be bumped: %s", error)  # noqa: TRY400
-        except Exception:
-            _logger.exception("The revalidator's canonical function failed: the tenant is not bumped.")
-        return None
+            return None
 
     def push(self, pairs: Pairs) -> None:
         """Bump `pairs` and wait for it."""
@@ -64,10 +62,9 @@ class Pusher:
         except asyncio.CancelledError as cancellation:
             # What is committed can't be cancelled, and an error here would wedge the session: the task that
             # commits is cancelled again, at its next await. The count of requests stays as asyncio.timeout needs it.
-            current = asyncio.current_task()
-            if current is not None:
-                current.uncancel()
-                current.cancel(*cancellation.args)
+            current = cast("asyncio.Task[object]", asyncio.current_task())
+            current.uncancel()
+            current.cancel(*cancellation.args)
             return
         if not done:
             _logger.warning("A bump took longer than %s s: commit() returns, the bump goes on.", self._timeout)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from cache_revalidate_sqlalchemy.rules import Link, RowRule, Rules
     from cache_revalidate_sqlalchemy.sessions import Sessions
 
-# A collection that was not loaded may still have members added through the other end of the relationship.
-_WITHOUT_LOADING = PassiveFlag.PASSIVE_NO_INITIALIZE | PassiveFlag.INCLUDE_PENDING_MUTATIONS
-
 
 class Rows:
     """Listens to the flushes of attached sessions."""
@@ -46,10 +43,8 @@ class Rows:
             "after_update": self._after_update,
             "before_delete": self._before_delete,
         }
-        classes = {*self._rules.rows, *self._rules.links}
-        for cls in classes:
-            if classes.isdisjoint(cls.__mro__[1:]):
-                listening.listen(cls, listeners, propagate=True)
+        for cls in {*self._rules.rows, *self._rules.links}:
+            listening.listen(cls, listeners, propagate=True)
 
     def _before_insert(self, _: Mapper[Any], connection: Connection, obj: object) -> None:
         self._sessions.flushing(object_session(obj), connection)
@@ -89,7 +84,7 @@ class Rows:
                 self._note_link(session, obj, link)
 
     def _note_link(self, session: Session, obj: object, link: Link, *, gone: bool = False) -> None:
-        history = get_history(obj, link.key, _WITHOUT_LOADING)
+        history = get_history(obj, link.key, PassiveFlag.PASSIVE_NO_INITIALIZE)
         children = [child for child in (*history.added, *history.deleted) if child is not None]
         if gone:
             children.extend(history.unchanged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlalchemy import Table
 from sqlalchemy import inspect as sa_inspect
@@ -92,13 +92,13 @@ def compile_rules(revalidator: Revalidator, given: Mapping[Any, Tenant | Touch])
         raise ConfigurationError('Nothing is attached: name at least one class, as in {Label: "account_id"}.')
     rows: dict[type, RowRule] = {}
     tables: dict[Table, tuple[TableRule, ...]] = {}
-    associations: dict[Table, Touch] = {}
+    associations: dict[Table, list[_Association]] = {}
     mappers: dict[type, Mapper[Any]] = {}
     for key, source in given.items():
         if isinstance(key, Table):
             touched = _touch(revalidator, source, key.name, f"the table {key.name}")
-            associations[key] = touched
             tables[key] = (*tables.get(key, ()), _table_rule(key, touched))
+            associations.setdefault(key, []).append(_Association(touched, None))
             continue
         mapper = mappers[key] = _mapper(key)
         touched = _touch(revalidator, source, underscore(key.__name__), key.__name__)
@@ -106,9 +106,16 @@ def compile_rules(revalidator: Revalidator, given: Mapping[Any, Tenant | Touch])
         for table in _tables(mapper):
             has_tenant = rule.source.held is not None and not rule.source.held.columns.isdisjoint(table.c)
             tables[table] = (*tables.get(table, ()), TableRule(rule.models, rule.source.held, has_tenant))
+            associations.setdefault(table, []).append(_Association(touched, mapper))
     relationships = _many_to_many(mappers.values())
     written = {relationship.secondary for relationship in relationships}
-    links = _links(relationships, mappers, associations)
+    for table, found in associations.items():
+        if table not in written and any(each.mapper is None and each.is_path for each in found):
+            raise ConfigurationError(
+                f"The table {table.name} is given a path to its tenant, but no many-to-many relationship beside the "
+                "attached classes has it as its secondary: name one of its columns."
+            )
+    links = _links(relationships, rows, associations)
     return Rules(rows, tables, links, frozenset(table for table in tables if table in written))
 
 
@@ -157,27 +164,43 @@ def _table_rule(table: Table, touched: Touch) -> TableRule:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Association:
+    """What is said of a table that may be the secondary of many-to-many relationships."""
+
+    touched: Touch
+    mapper: Mapper[Any] | None
+    """That of the class which is mapped to the table and was attached in its place."""
+
+    @property
+    def is_path(self) -> bool:
+        return isinstance(self.touched.tenant, str) and "." in self.touched.tenant
+
+    def begins_at(self, end: Mapper[Any], head: str) -> bool:
+        """Say whether the path that begins with `head` begins at this end of a relationship."""
+        if self.mapper is None:
+            return underscore(end.class_.__name__) == head
+        return _related(self.mapper.relationships[head].mapper.class_, end.class_)
+
+
 def _links(
-    relationships: Iterable[RelationshipProperty[Any]], classes: Iterable[type], associations: Mapping[Table, Touch]
+    relationships: Iterable[RelationshipProperty[Any]],
+    classes: Iterable[type],
+    associations: Mapping[Table, list[_Association]],
 ) -> dict[type, tuple[Link, ...]]:
     links: dict[type, tuple[Link, ...]] = {}
-    linked: set[Table] = set()
     for relationship in relationships:
-        owner, table = relationship.parent.class_, relationship.secondary
-        if isinstance(table, Table) and table in associations:
-            link = _link(relationship, associations[table])
-            linked.add(table)
-        elif any(_related(owner, cls) or _related(relationship.mapper.class_, cls) for cls in classes):
-            link = Link(relationship.key, (), ())
-        else:
+        parent, child = relationship.parent, relationship.mapper
+        said = associations.get(cast("Table", relationship.secondary), ())
+        if not said and not any(_related(end.class_, cls) for end in (parent, child) for cls in classes):
             continue
-        links[owner] = (*links.get(owner, ()), link)
-    for table, touched in associations.items():
-        if table not in linked and str(touched.tenant) not in table.c:
-            raise ConfigurationError(
-                f"The tenant of the table {table.name} is the path {touched.tenant!r}, but no many-to-many "
-                "relationship beside the attached classes has it as its secondary: name one of its columns."
-            )
+        told = [_told(relationship, association) for association in said]
+        link = Link(
+            relationship.key,
+            tuple(rule for end, rule in told if end is parent),
+            tuple(rule for end, rule in told if end is child),
+        )
+        links[parent.class_] = (*links.get(parent.class_, ()), link)
     return links
 
 
@@ -196,27 +219,23 @@ def _many_to_many(mappers: Iterable[Mapper[Any]]) -> list[RelationshipProperty[A
     ]
 
 
-def _link(relationship: RelationshipProperty[Any], touched: Touch) -> Link:
-    """Find, at one end of the relationship, the tenant of the rows that it writes."""
-    name = str(touched.tenant)
-    head, *rest = name.split(".")
-    found: list[tuple[RowRule, ...]] = []
+def _told(relationship: RelationshipProperty[Any], association: _Association) -> tuple[Mapper[Any], RowRule]:
+    """Find the end of the relationship that tells the tenant of the rows that it writes."""
+    tenant = association.touched.tenant
+    head, *rest = tenant.split(".") if isinstance(tenant, str) else ("",)
     ends = (
         (relationship.parent, relationship.synchronize_pairs),
         (relationship.mapper, relationship.secondary_synchronize_pairs or []),
     )
-    for mapper, pairs in ends:
-        source: Source | None = None
-        if rest and underscore(mapper.class_.__name__) == head:
-            source = mapped_source(mapper, rest)
-        elif not rest:
-            keys = [mapper.get_property_by_column(own).key for own, its in pairs if its.key == name]
-            source = ColumnSource(mapper, keys[0]) if keys else None
-        found.append((RowRule(touched.models, source),) if source else ())
-    if not any(found):
-        raise ConfigurationError(
-            f"The tenant of the rows that {relationship} writes can't be found by {name!r}: give a path that begins "
-            f"with {underscore(relationship.parent.class_.__name__)!r} or "
-            f"{underscore(relationship.mapper.class_.__name__)!r}."
-        )
-    return Link(relationship.key, found[0], found[1])
+    for end, pairs in ends:
+        if rest and association.begins_at(end, head):
+            return end, RowRule(association.touched.models, mapped_source(end, rest))
+        for own, its in pairs:
+            if not rest and head in {its.key, its.name}:
+                source = ColumnSource(end, end.get_property_by_column(own).key)
+                return end, RowRule(association.touched.models, source)
+    raise ConfigurationError(
+        f"The tenant of the rows that {relationship} writes can't be found by {tenant!r}: attach the table "
+        f"{relationship.secondary} with a path that begins with {underscore(relationship.parent.class_.__name__)!r} or "
+        f"{underscore(relationship.mapper.class_.__name__)!r}, or make the relationship viewonly."
+    )

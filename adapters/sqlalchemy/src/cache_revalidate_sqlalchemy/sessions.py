@@ -70,8 +70,7 @@ class Sessions:
         if not self.follows(connection):
             return None
         # The first row that this session writes: its own events tell of all that comes.
-        if session not in self._listening:
-            self._listening.listen(session, self.listeners)
+        self._listening.listen(session, self.listeners)
         self.open(session, connection)[0].in_flush = True
         return session
 
@@ -174,9 +173,7 @@ class Sessions:
         self._work(session).in_flush = True
 
     def _flushed(self, session: Session, *_: Any) -> None:
-        work = self._works.get(session)
-        if work is not None:
-            self.push_durable(work)
+        self.push_durable(self._work(session))
 
 
 def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:

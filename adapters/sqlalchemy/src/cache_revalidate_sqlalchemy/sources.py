@@ -10,7 +10,7 @@ import inspect as python
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, bindparam, select
+from sqlalchemy import Column, bindparam, select
 from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Mapper, RelationshipDirection, RelationshipProperty, object_session
 from sqlalchemy.orm.attributes import get_history
@@ -68,7 +68,7 @@ class ColumnSource:
         """Return the object's value; where it is the database's to give, ask the database."""
         state = sa_inspect(obj)
         value = state.dict.get(self._key, _MISSING)
-        if value is _MISSING or isinstance(value, ColumnElement):
+        if value is _MISSING:
             identity = tuple(state.dict.get(key) for key in self._identity_keys)
             return self._look_up(obj, state.identity if None in identity else identity)
         return (value,)

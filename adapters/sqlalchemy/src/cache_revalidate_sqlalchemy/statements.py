@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from sqlalchemy import Delete, Insert, Update
+from sqlalchemy.orm import FromStatement
 
 from cache_revalidate_sqlalchemy.bulk import Dml, UnknownTenantError, tenants_of
 from cache_revalidate_sqlalchemy.sources import as_tenants
@@ -35,6 +36,7 @@ class Statements:
         self, rules: Rules, connections: Connections, sessions: Sessions, on_unknown_tenant: OnUnknownTenant
     ) -> None:
         self._rules = rules
+        self._connections = connections
         self._sessions = sessions
         self._on_unknown_tenant = on_unknown_tenant
         sessions.listeners["do_orm_execute"] = self._execute
@@ -42,9 +44,9 @@ class Statements:
         connections.listeners["after_execute"] = self._after_execute
 
     def _execute(self, state: ORMExecuteState) -> Result[Any] | None:
-        statement, session = state.statement, state.session
+        statement, session = _dml(state.statement), state.session
         rules = self._rules_for(statement)
-        if not rules or not isinstance(statement, Insert | Update | Delete):
+        if statement is None or not rules:
             return None
         connection = session.connection(bind_arguments=dict(state.bind_arguments))
         for models, tenants in self._judge(
@@ -57,20 +59,21 @@ class Statements:
             result = state.invoke_statement()
         finally:
             work.in_judged_statement = outer
-        self._sessions.push_durable(work)
+        self._connections.push_written(connection)
         return result
 
     def _before_execute(
         self,
         connection: Connection,
-        statement: Executable,
+        executed: Executable,
         multiple: Sequence[Parameters],
         single: Parameters,
         options: Mapping[str, Any],
     ) -> None:
         """Judge what reaches a connection past `Session.execute`, `bulk_insert_mappings` among it."""
+        statement = _dml(executed)
         rules = self._rules_for(statement)
-        if not rules or not isinstance(statement, Insert | Update | Delete):
+        if statement is None or not rules:
             return
         work = self._sessions.working_on(connection)
         if work is None and not self._sessions.follows(connection):
@@ -96,13 +99,11 @@ class Statements:
 
     def _after_execute(self, connection: Connection, *_: Any) -> None:
         work = self._sessions.working_on(connection)
-        if work is not None and not work.in_flush and not work.in_judged_statement:
-            self._sessions.push_durable(work)
+        if work is None or not (work.in_flush or work.in_judged_statement):
+            self._connections.push_written(connection)
 
-    def _rules_for(self, statement: Executable) -> Sequence[TableRule]:
-        if not isinstance(statement, Insert | Update | Delete):
-            return ()
-        return self._rules.tables.get(cast("Table", statement.table), ())
+    def _rules_for(self, statement: Dml | None) -> Sequence[TableRule]:
+        return () if statement is None else self._rules.tables.get(cast("Table", statement.table), ())
 
     def _judge(
         self,
@@ -139,6 +140,13 @@ class Statements:
             "where [] means none; load the objects and change those; or pass attach(..., on_unknown_tenant=...) "
             "a function that returns them."
         )
+
+
+def _dml(statement: Executable) -> Dml | None:
+    """Return the INSERT, UPDATE or DELETE that is executed, be it to return objects."""
+    if isinstance(statement, FromStatement):
+        statement = statement.element
+    return statement if isinstance(statement, Insert | Update | Delete) else None
 
 
 def _as_list(parameters: object) -> list[Parameters]:
