@@ -184,6 +184,23 @@ def test_attaching_an_async_factory_again_makes_no_chain_of_classes() -> None:
     assert len(made) == 1
 
 
+def test_async_factories_of_one_base_are_attached_side_by_side(engine: Engine) -> None:
+    """Each is attached by a class of its own, whatever classes they share above it."""
+    async_engine = create_async_engine("sqlite+aiosqlite://")
+    attachments = [
+        attach(new_revalidator(), sessions, ATTACHED)
+        for sessions in (
+            sessionmaker(engine),
+            async_sessionmaker(async_engine),
+            async_sessionmaker(async_engine),
+            async_sessionmaker(async_engine, sync_session_class=OwnSession),
+            async_sessionmaker(async_engine, sync_session_class=OwnSession),
+        )
+    ]
+    for attachment in attachments:
+        attachment.detach()
+
+
 def test_two_factories_are_attached_side_by_side(engine: Engine, store: RecordingStore) -> None:
     """Each sessionmaker has a class of its own; each bumps for its own revalidator."""
     other_store = RecordingStore()

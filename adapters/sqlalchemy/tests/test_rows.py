@@ -399,14 +399,14 @@ def test_paths_may_be_long_and_their_keys_composite(engine: Engine, store: Recor
     class Shelf(Own):
         __tablename__ = "shelves"
         id: Mapped[int] = mapped_column(primary_key=True)
-        code: Mapped[str] = mapped_column(unique=True)
+        code: Mapped[int] = mapped_column(unique=True)
         account_id: Mapped[int]
 
     class Box(Own):
         __tablename__ = "boxes"
         row: Mapped[int] = mapped_column(primary_key=True)
         number: Mapped[int] = mapped_column(primary_key=True)
-        shelf_code: Mapped[str] = mapped_column(ForeignKey("shelves.code"))
+        shelf_code: Mapped[int] = mapped_column(ForeignKey("shelves.code"))
         shelf: Mapped[Shelf] = relationship()
 
     class Item(Own):
@@ -421,14 +421,17 @@ def test_paths_may_be_long_and_their_keys_composite(engine: Engine, store: Recor
     Own.metadata.create_all(engine)
     sessions = sessionmaker(engine)
     with sessions.begin() as session:
-        session.add(Shelf(id=1, code="a", account_id=1))
-        session.add(Box(row=1, number=2, shelf_code="a"))
+        session.add_all([Shelf(id=1, code=2, account_id=1), Shelf(id=2, code=1, account_id=2)])
+        session.add(Box(row=1, number=2, shelf_code=2))
     attachment = attach(Revalidator(["item"], store), sessions, {Item: "box.shelf.account_id"})
     with sessions.begin() as session:
         session.add(Item(box_row=1, box_number=2))
     assert store.bumped() == {"item 1"}
     with sessions.begin() as session:
+        loaded = session.scalars(select(Shelf)).all()  # one's code is the other's key
         session.add(Item(box=session.get_one(Box, (1, 2))))
+        assert len(loaded) == 2
+        session.flush()
     assert store.bumped() == {"item 1"}
     with sessions.begin() as session:
         session.add(Item(box_row=1, box_number=None))

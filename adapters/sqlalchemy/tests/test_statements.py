@@ -112,13 +112,23 @@ def test_a_bulk_statement_that_names_none_is_refused(
     assert bumped() == {"label 2"}
 
 
-def test_a_bulk_method_that_names_none_is_refused(sessions: Sessions, bumped: Bumped) -> None:
-    """Fact 8: `bulk_update_mappings` names no tenant; SQLAlchemy rolls back when it fails."""
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s: s.bulk_update_mappings(Label, [{"id": 1, "title": "x"}]),
+        lambda s: s.bulk_insert_mappings(Label, [{"title": "x"}]),
+        lambda s: s.bulk_insert_mappings(InboxMember, [{"inbox_id": 1}]),
+    ],
+)
+def test_a_bulk_method_that_names_none_is_refused(
+    sessions: Sessions, bumped: Bumped, write: Callable[[Session], Any]
+) -> None:
+    """Fact 8: a bulk method may name no tenant either; SQLAlchemy rolls back when it fails."""
     with sessions() as session:
         session.add(Label(id=1, account_id=1))
         session.flush()
         with pytest.raises(UnknownTenantError):
-            session.bulk_update_mappings(Label, [{"id": 1, "title": "x"}])
+            write(session)
         session.rollback()
     assert bumped() == set()
 
@@ -251,13 +261,16 @@ def test_statements_that_an_event_executes_inside_a_statement_are_judged_by_them
     """A do_orm_execute listener of the app's may execute another bulk statement."""
 
     def also(state: Any) -> None:
-        if state.is_insert:
+        if state.is_executemany:
             state.session.execute(update(Team).where(Team.account_id == 3).values(name="x"))
 
     event.listen(sessions, "do_orm_execute", also)
     with sessions.begin() as session:
-        session.execute(insert(Label).values(account_id=1))
-    assert bumped() == {"label 1", "team 3"}
+        session.add_all([Label(id=1, account_id=1), Label(id=2, account_id=1)])
+        session.flush()
+        titles = [{"id": 1, "title": "x"}, {"id": 2, "title": "y"}]
+        session.execute(update(Label), titles, execution_options={"cache_tenants": [2]})
+    assert bumped() == {"label 1", "label 2", "team 3"}
 
 
 @pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch", False])

@@ -125,6 +125,9 @@ def _event_target(sessions: object) -> type[Session] | Engine:
         sessions.sync_session_class = _own_class(sessions.sync_session_class)
         return sessions.sync_session_class
     if isinstance(sessions, type) and issubclass(sessions, Session):
+        for attached in _attached:
+            if _is_subclass(attached, sessions):
+                _unattached(attached)  # its sessions would be followed twice
         return _unattached(sessions)
     raise ConfigurationError(
         f"{sessions!r} can't be attached: pass a sessionmaker, an async_sessionmaker, a Session or AsyncSession "
@@ -154,16 +157,14 @@ def _own_class(cls: type[Session]) -> type[Session]:
 
 
 def _unattached(target: _T) -> _T:
+    """Return `target` unless it, or a class that it is of, is attached."""
     for attached in _attached:
-        if attached is target or (isinstance(target, type) and _is_related(target, attached)):
+        if attached is target or (isinstance(target, type) and _is_subclass(target, attached)):
             raise ConfigurationError(
                 f"{target!r} is attached already: name all classes in one attach(), or detach() the first."
             )
     return target
 
 
-def _is_related(cls: type, attached: object) -> bool:
-    """Say whether sessions of `cls` would be followed twice."""
-    return (
-        isinstance(attached, type) and cls is not Session and (issubclass(cls, attached) or issubclass(attached, cls))
-    )
+def _is_subclass(cls: object, other: object) -> bool:
+    return isinstance(cls, type) and isinstance(other, type) and issubclass(cls, other)

@@ -119,7 +119,7 @@ class _Reader:
             value, column = (left, right) if isinstance(left, BindParameter) else (right, left)
             if self._is_tenant(column) and isinstance(value, BindParameter):
                 return [_value(value, parameters)]
-        if condition.operator is operators.in_op and isinstance(right, BindParameter) and right.expanding:
+        if condition.operator is operators.in_op and isinstance(right, BindParameter):
             values = _value(right, parameters)
             return list(values) if isinstance(values, Iterable) else None
         return None
