@@ -22,8 +22,8 @@ SOURCES = {
 }
 NAMES = tuple(SOURCES)
 
-ABOUT_THE_REPOSITORY = ("test_wheels.py", "test_layers.py", "support", "examples", "docs", "typing")
-"""Tests of what is not in a wheel; they run once, in the repository."""
+NOT_REPEATED = ("test_wheels.py", "test_layers.py", "support", "typing", "examples")
+"""Tests that don't import the packages, or do so in long runs of the example apps."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,11 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a copy of the tests in a folder without the sources."""
-    folder = tmp_path_factory.mktemp("tests-alone")
-    for name in ("conftest.py", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, folder)
-    for name in ("tests", "adapters/sqlalchemy/tests"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+def without_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy of the repository without the packages' sources, nor what the tools leave behind."""
+    folder = tmp_path_factory.mktemp("without-sources")
+    left_out = shutil.ignore_patterns("src", ".*", "_build", "__pycache__")
+    shutil.copytree(REPOSITORY, folder, ignore=left_out, dirs_exist_ok=True)
     return folder
 
 
@@ -155,15 +153,15 @@ def test_wheel_is_what_is_imported(name: str, installed: Path) -> None:
     assert file.is_relative_to(installed.parents[1])
 
 
-def test_types_reach_the_users_of_a_wheel(installed: Path, tests_alone: Path) -> None:
+def test_types_reach_the_users_of_a_wheel(installed: Path, without_sources: Path) -> None:
     """A type checker takes the types from the installed wheels."""
     options = ["--config-file=", "--strict", f"--python-executable={installed}"]
-    run(sys.executable, "-m", "mypy", *options, "tests/typing", cwd=tests_alone)
+    run(sys.executable, "-m", "mypy", *options, "tests/typing", cwd=without_sources)
 
 
 @pytest.mark.timeout(900)
-def test_installed_wheels_pass_the_tests(installed: Path, tests_alone: Path) -> None:
+def test_installed_wheels_pass_the_tests(installed: Path, without_sources: Path) -> None:
     """The tests of the library pass on the installed wheels, with no source in reach."""
-    left_out = [f"--ignore=tests/{name}" for name in ABOUT_THE_REPOSITORY]
-    output = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", *left_out, cwd=tests_alone)
+    left_out = [f"--ignore=tests/{name}" for name in NOT_REPEATED]
+    output = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", *left_out, cwd=without_sources)
     assert " passed" in output
