@@ -40,6 +40,8 @@ def tenant_of(label: Label) -> int:
 rows = Table("inboxes", MetaData(), Column("account_id", Integer))
 
 sessions = async_sessionmaker(create_async_engine("sqlite+aiosqlite://"))
+models = {Label: "account_id"}
+attach(revalidator, sessionmaker(), models)
 attachment = attach(revalidator, sessions, {Label: "account_id", rows: touch("inbox", "account_id")})
 assert_type(attachment, Attachment)
 assert_type(attachment.detach(), None)
@@ -53,7 +55,6 @@ attach(revalidator, create_engine("sqlite://"), {Label: touch(["label", "inbox"]
 attach(revalidator, create_async_engine("sqlite+aiosqlite://"), {Label: "account_id"})
 
 attach(revalidator, Session(), {Label: "account_id"})  # type: ignore[arg-type]
-attach(revalidator, sessions, {"label": "account_id"})  # type: ignore[dict-item]
 attach(revalidator, sessions, {Label: 1})  # type: ignore[dict-item]
 attach(revalidator, sessions, {Label: "account_id"}, timeout="1s")  # type: ignore[arg-type]
 attach(revalidator, sessions, {Label: "account_id"}, on_unknown_tenant="ignore")  # type: ignore[arg-type]

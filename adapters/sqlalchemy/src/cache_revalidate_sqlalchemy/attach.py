@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine
 
 from cache_revalidate import ConfigurationError, Revalidator
 from cache_revalidate_sqlalchemy.connections import Connections
@@ -39,7 +39,7 @@ class Attachment:
 def attach(
     revalidator: Revalidator,
     sessions: Target,
-    models: Mapping[type | Table, Tenant | Touch],
+    models: Mapping[Any, Tenant | Touch],  # a mapping's keys are invariant: type | Table would take no variable
     *,
     timeout: float = 1.0,
     on_unknown_tenant: OnUnknownTenant = "error",
