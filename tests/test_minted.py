@@ -18,6 +18,23 @@ async def test_record_holds_the_bumps_of_its_block() -> None:
     assert minted == {"1": label | of_others["1"], "2": of_others["2"]}
 
 
+async def test_record_is_closed_after_its_block() -> None:
+    """A task that outlives the block adds nothing more, so that it can't fill the record for ever."""
+    revalidator = Revalidator(["label"])
+    is_over = asyncio.Event()
+
+    async def late() -> None:
+        await is_over.wait()
+        await revalidator.bump(1, "label")
+
+    with collect_minted(revalidator) as minted:
+        task = asyncio.create_task(late())
+        await asyncio.sleep(0)
+    is_over.set()
+    await task
+    assert minted == {}
+
+
 async def test_record_is_shared_with_tasks_and_threads() -> None:
     """Bumps in a task, in a thread and through the synchronous door are in the record too."""
     revalidator = Revalidator(["a", "b", "c"])

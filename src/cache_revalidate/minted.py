@@ -22,11 +22,14 @@ _records: ContextVar[Mapping[object, dict[str, Tokens]]] = ContextVar("cache_rev
 def collect_minted(owner: object) -> Iterator[dict[str, Tokens]]:
     """Give the record, by tenant and model, of what `owner` (a revalidator) mints inside the block."""
     record: dict[str, Tokens] = {}
-    reset = _records.set({**_records.get({}), owner: record})
+    records = {**_records.get({}), owner: record}
+    reset = _records.set(records)
     try:
         yield record
     finally:
         _records.reset(reset)
+        # A task that was started here and outlives the request would fill the record for ever.
+        del records[owner]
 
 
 def record_minted(owner: object, minted: Mapping[str, Tokens]) -> None:
