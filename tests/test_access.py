@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cache_revalidate import EVERYONE, Connection, Refused, Viewer, allow_everyone
+from cache_revalidate import EVERYONE, Connection, Refused, Revalidator, Viewer, allow_everyone
 from cache_revalidate.access import checked_viewer, viewer_of
 
 CONNECTION = Connection({"type": "http", "headers": [(b"x-key", b"a"), (b"x-key", b"b")], "user": "me"})
@@ -30,6 +30,20 @@ async def test_a_function_and_a_coroutine_may_answer() -> None:
     assert await viewer_of(plain, CONNECTION, "1") == "me@1"
     assert await viewer_of(deferred, CONNECTION, "1") == "me@1"
     assert await viewer_of(allow_everyone, CONNECTION, "1") is EVERYONE
+
+
+def test_viewers_that_show_the_same_are_told_apart() -> None:
+    """A string that hides what it holds, as a secret does, is taken for what it holds."""
+
+    class Masked(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "***"
+
+    revalidator = Revalidator(["label"])
+    tags = [revalidator.tag(checked_viewer(Masked(name))) for name in ("ann", "bob")]
+    assert tags == [revalidator.tag("ann"), revalidator.tag("bob")]
 
 
 @pytest.mark.parametrize("answer", [None, False])

@@ -18,10 +18,10 @@ ROOT = "(root)"
 """`cache_revalidate` itself: the public names, gathered from the layers below it."""
 
 LAYERS = (
-    ("types", "exceptions", "token", "tenants", "minted", "http"),
+    ("types", "exceptions", "token", "tenants", "fingerprint", "minted", "http"),
     ("stores",),
     ("revalidator",),
-    ("access", "routing", "freshness", "endpoints", "exchange", "declaration", "middleware"),
+    ("access", "routing", "freshness", "endpoints", "exchange", "declaration", "middleware", "starlette_response"),
     (ROOT,),
     ("starlette", "fastapi", "litestar", "testing"),
 )
@@ -33,6 +33,7 @@ APART = set(LAYERS[-1])
 OUTSIDE: Mapping[str, frozenset[str]] = {
     "cache_revalidate.stores.redis": frozenset({"redis"}),
     "cache_revalidate.starlette": frozenset({"starlette"}),
+    "cache_revalidate.starlette_response": frozenset({"starlette"}),
     "cache_revalidate.fastapi": frozenset({"fastapi", "starlette"}),
     "cache_revalidate.litestar": frozenset({"litestar"}),
     "cache_revalidate.testing": frozenset({"pytest"}),

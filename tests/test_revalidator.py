@@ -23,7 +23,7 @@ from cache_revalidate import (
 from cache_revalidate.types import Changes, Tokens
 
 MODELS = ["inbox", "label", "team"]
-TAG_OF_EVERYONE = "04e98d06a3ead2eab575113a"
+TAG_OF_EVERYONE = "7c25f3d872d5044f9cd35abb"
 
 
 class FailingStore(MemoryStore):
@@ -136,6 +136,8 @@ async def test_unknown_model(revalidator: Revalidator, store: FailingStore) -> N
         await revalidator.bump_many({1: ["label"], 2: ["labels"]})
     with pytest.raises(UnknownModelError):
         await revalidator.tokens(1, "labels")
+    with pytest.raises(UnknownModelError, match="each for itself"):
+        await revalidator.bump(1, ["label"])  # type: ignore[arg-type]
     assert not store.bumped
 
 
@@ -354,6 +356,7 @@ def test_models_are_sorted() -> None:
         ([""], {}, "snake_case"),
         (["x" * 65], {}, "snake_case"),
         ([7], {}, "snake_case"),
+        (None, {}, r'write models=\["label"\]'),
         (MODELS, {"store": "redis://localhost"}, "not a Store"),
         (MODELS, {"store": MemoryStore}, "not a Store"),
         (MODELS, {"namespace": ""}, "namespace"),

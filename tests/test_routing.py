@@ -3,7 +3,7 @@
 import pytest
 
 from cache_revalidate import ConfigurationError, InvalidTenantError, canonical_tenant
-from cache_revalidate.routing import RouteTable, local_path, request_target
+from cache_revalidate.routing import RouteTable, local_path
 
 UUID_TEXT = "6F9619FF-8B86-D011-B42D-00CF4FC964FF"
 
@@ -128,9 +128,3 @@ def test_a_literal_is_no_expression() -> None:
 def test_the_root_path_is_taken_off_where_it_is_there(root: str, path: str, local: str) -> None:
     """A mounted app matches below its mount, at a segment's end, with servers that keep the root path and others."""
     assert local_path({"path": path, "root_path": root}) == local
-
-
-def test_the_target_is_path_and_query() -> None:
-    """Two queries are two targets."""
-    assert request_target({"path": "/a", "query_string": b"p=\xff"}) == "/a?p=\xff"
-    assert request_target({"path": "/a"}) == "/a?"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from cache_revalidate.exceptions import Refused
+from cache_revalidate.exceptions import ConfigurationError, Refused
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
@@ -55,6 +55,31 @@ def allow_everyone(connection: _AnyConnection, tenant: str) -> Viewer:  # noqa: 
     return EVERYONE
 
 
+class Caller(NamedTuple):
+    """Who asks, of which tenant: both have been checked."""
+
+    tenant: str
+    viewer: Viewer
+
+
+FindCaller: TypeAlias = Callable[[], Awaitable[Caller]]
+"""Finds out who asks; raises `Refused`, or `InvalidTenantError` where the request names no possible tenant."""
+
+
+def checked_authorize(
+    authorize: Authorize[ConnectionT] | None, *, name: str = "authorize", connection: str = "connection"
+) -> Authorize[ConnectionT]:
+    """Return `authorize`, which the app gives under this `name`; raise `ConfigurationError` if it is no function."""
+    if authorize is None:
+        raise ConfigurationError(
+            f"{name} is missing: pass a function {name}({connection}, tenant) that returns who asks, or None to "
+            f"refuse. If anyone at all may see every tenant, say so: {name}=cache_revalidate.allow_everyone."
+        )
+    if not callable(authorize):
+        raise ConfigurationError(f"{name} is a {type(authorize).__name__}, not a function.")
+    return authorize
+
+
 async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str) -> Viewer:
     """Return who asks; raise `Refused` if they may not.
 
@@ -73,8 +98,10 @@ async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, 
 
 def checked_viewer(viewer: object) -> Viewer:
     """Return `viewer` if it is one; raise `Refused` if it is None, False, or (which is logged) anything else."""
-    if viewer is EVERYONE or (isinstance(viewer, str) and viewer):
-        return viewer
+    if viewer is EVERYONE:
+        return EVERYONE
+    if isinstance(viewer, str) and viewer:
+        return str.__str__(viewer)  # a subclass may hide what it holds, and show the same for two users
     if viewer is not None and viewer is not False:
         _logger.error(
             "authorize returned %r, which is no viewer: the caller is refused. Return a string that differs where "

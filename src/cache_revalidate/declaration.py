@@ -1,73 +1,77 @@
-"""A handler's declaration, for the plugins: made beside the handler, decided within the framework's own chain."""
+"""What a route's or a handler's answers depend on, and the decision on a request for one of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError
-from cache_revalidate.exchange import Exchange
-from cache_revalidate.freshness import CachePolicy, OwnHeaders, read_freshness
-from cache_revalidate.routing import request_target
+from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
+from cache_revalidate.exchange import CONDITIONAL_METHODS, Exchange
+from cache_revalidate.freshness import OwnHeaders, read_freshness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from cache_revalidate.access import FindCaller
     from cache_revalidate.endpoints import Answer
-    from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.freshness import CachePolicy
     from cache_revalidate.revalidator import Revalidator
-    from cache_revalidate.types import Scope, Viewer
+    from cache_revalidate.types import Scope
 
 
 class Declaration:
-    """The models that a handler's answers depend on, and what was learnt of those answers.
+    """A `CachePolicy` at work: for one revalidator, with what was learnt of the answers.
 
-    `hint` tells what to do where `OutgoingMiddleware`, which marks the answers, was not installed. `usual` are the
-    headers that the framework adds to each of the answers. Raises `UnknownModelError` or `ConfigurationError` when
-    it is made.
+    `claimant` is how messages call it; None names its models. `usual` are the headers that a framework adds to each
+    of the answers. Raises `UnknownModelError` when it is made.
     """
 
     def __init__(
         self,
         revalidator: Revalidator,
-        models: Iterable[str],
+        policy: CachePolicy,
         *,
-        cache_control: CacheControl | None,
-        vary: Iterable[str],
-        hint: str,
+        claimant: str | None = None,
         usual: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        self._policy = CachePolicy(models, cache_control=cache_control, vary=vary)
-        revalidator.known_models(self._policy.models)
+        revalidator.known_models(policy.models)
         self._revalidator = revalidator
+        self._policy = policy
+        self._claimant = claimant or f"the handler's {', '.join(policy.models)}"
         self._own_headers = OwnHeaders(usual)
-        self._hint = hint
 
-    def begin(self, scope: Scope) -> Exchange:
-        """Return the exchange under way, for this declaration to decide on.
+    def begun(self, scope: Scope, *, hint: str) -> Exchange:
+        """Return the exchange that `OutgoingMiddleware`, which marks the answers, has begun for this request.
 
-        Raises `ConfigurationError` if there is none, or if another declaration decides already.
+        Raises `ConfigurationError`, with a `hint` at what to do, if it is not installed.
         """
         exchange = Exchange.of(scope)
         if exchange is None or exchange.revalidator is not self._revalidator:
-            raise ConfigurationError(f"No middleware of this revalidator marks the handler's answer: {self._hint}")
-        if exchange.is_conditional:
-            exchange.claim(f"the handler's {', '.join(self._policy.models)}")
+            raise ConfigurationError(f"No middleware of this revalidator marks the handler's answer: {hint}")
         return exchange
 
-    async def decide(self, exchange: Exchange, scope: Scope, *, tenant: str, viewer: Viewer) -> Answer | None:
-        """Return the 304 for a `viewer` who may see `tenant`; None if the handler has to answer.
+    async def decide(self, exchange: Exchange, scope: Scope, find_caller: FindCaller) -> Answer | None:
+        """Return the 304 for a caller who may see the tenant; None if the handler has to answer.
 
         To be awaited before the handler reads any data, so that old rows are never labelled with a new token.
+        Raises `ConfigurationError` if another declaration decides on this request, too.
         """
-        if not exchange.is_conditional:
-            exchange.admit(tenant)
+        # The method is asked for anew: a middleware in between may have made another one of it.
+        is_conditional = exchange.is_conditional and scope["method"] in CONDITIONAL_METHODS
+        if is_conditional:
+            exchange.claim(self, self._claimant)
+        try:
+            caller = await find_caller()
+        except (InvalidTenantError, Refused):
+            return None
+        if not is_conditional:
+            exchange.admit(caller.tenant)
             return None
         freshness = await read_freshness(
             self._revalidator,
             self._policy,
-            tenant=tenant,
-            viewer=viewer,
-            target=request_target(scope),
+            scope,
+            tenant=caller.tenant,
+            viewer=caller.viewer,
             own_headers=self._own_headers,
         )
         return exchange.decide(freshness)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cache_revalidate.endpoints import not_modified
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.cache_keys import cache_keys_field
-from cache_revalidate.http.conditional import if_none_match
+from cache_revalidate.http.conditional import if_none_match, if_none_match_field
 from cache_revalidate.http.headers import joined
 from cache_revalidate.minted import collect_minted
 
@@ -37,14 +37,14 @@ class Exchange:
     ) -> None:
         self.revalidator: Final = revalidator
         self.method: Final[str] = scope["method"]
-        self.if_none_match: Final = joined(scope["headers"], b"if-none-match")
+        self.if_none_match: Final = if_none_match_field(scope["headers"])
         self._tenant = tenant
         self._may_see = may_see
         self._admitted: str | None = None
         self._freshness: Freshness | None = None
         self._minted: dict[str, Tokens] = {}
         outer = self.of(scope)
-        self._claimants: list[str] = outer._claimants if outer else []
+        self._claims: dict[object, str] = outer._claims if outer else {}
 
     @classmethod
     def begun(
@@ -74,12 +74,15 @@ class Exchange:
         """Whether the answer to come is that of a declared route, to a caller who may see it."""
         return self._freshness is not None
 
-    def claim(self, claimant: str) -> None:
-        """Say who decides on this request; raise `ConfigurationError` if somebody else does already."""
-        self._claimants.append(claimant)
-        if len(self._claimants) > 1:
+    def claim(self, owner: object, name: str) -> None:
+        """Say who decides on this request, under what name; raise `ConfigurationError` if somebody else does already.
+
+        One `owner` may do so again: for a middleware in between that runs the handler a second time.
+        """
+        self._claims[owner] = name
+        if len(self._claims) > 1:
             raise ConfigurationError(
-                f"This request is declared twice, by {' and by '.join(self._claimants)}: two validators for one "
+                f"This request is declared twice, by {' and by '.join(self._claims.values())}: two validators for one "
                 "answer would contradict each other. Keep one of the declarations."
             )
 
@@ -89,8 +92,6 @@ class Exchange:
 
     def decide(self, freshness: Freshness) -> Answer | None:
         """Return the 304 that answers this request, or None: then the answer to come is marked instead."""
-        if not self.is_conditional:
-            return None
         headers = freshness.not_modified_headers(self.if_none_match)
         if headers is not None:
             return not_modified(headers)
@@ -125,9 +126,10 @@ class Exchange:
 
     async def marked(self, status: int, headers: HeaderList) -> HeaderList:
         """Return the headers of the app's answer, marked as its method and status ask for."""
-        if self._freshness is not None and 200 <= status < 300:  # noqa: PLR2004
-            return self._freshness.marked(headers)
-        if (tokens := await self._shown_minted()) and joined(headers, b"cache-keys") is None:
+        own = [(name.lower(), value) for name, value in headers]
+        if self._freshness is not None and (_is_success(status) or _is_own_not_modified(status, own)):
+            return self._freshness.marked(own)
+        if (tokens := await self._shown_minted()) and joined(own, b"cache-keys") is None:
             return [*headers, (b"cache-keys", cache_keys_field(tokens))]
         return headers
 
@@ -177,6 +179,15 @@ class _Outgoing:
             return False
         etag = joined(headers, b"etag")
         return etag is not None and if_none_match(exchange.if_none_match, etag)
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004
+
+
+def _is_own_not_modified(status: int, headers: HeaderList) -> bool:
+    """Say whether the app has itself found that the client holds its own tag, and not merely one of ours."""
+    return status == 304 and joined(headers, b"etag") is not None  # noqa: PLR2004
 
 
 def _describes_content(name: bytes) -> bool:

@@ -1,25 +1,24 @@
 """The FastAPI plugin: a dependency that answers 304 once the app's own authentication has let the caller in."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 
-from cache_revalidate.access import checked_viewer
+from cache_revalidate.access import Caller, checked_viewer
 from cache_revalidate.declaration import Declaration, path_tenant
-from cache_revalidate.endpoints import KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
-from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
-from cache_revalidate.exchange import Exchange
-from cache_revalidate.freshness import DEFAULT_VARY
+from cache_revalidate.endpoints import KEYS_CACHE_CONTROL, Answer, CacheKeys, KeysEndpoint
+from cache_revalidate.exceptions import ConfigurationError
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.http.cache_control import CacheControl
-from cache_revalidate.http.headers import joined
 from cache_revalidate.middleware import OutgoingMiddleware
-from cache_revalidate.revalidator import Revalidator
-from cache_revalidate.routing import request_target
+from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
     from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response
     from starlette.requests import HTTPConnection
     from starlette.routing import compile_path
+
+    from cache_revalidate.starlette_response import answer_response
 except ImportError as error:
     raise ImportError('FastAPI is not installed: pip install "cache-revalidate[fastapi]"') from error
 
@@ -30,18 +29,9 @@ _KEYS_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "What the client holds is current"},
     401: {"description": "Nobody is signed in"},
     403: {"description": "The caller may not see this tenant", "content": _PROBLEM},
+    404: {"description": "There can be no such tenant", "content": _PROBLEM},
     503: {"description": "The store of version tokens does not answer", "content": _PROBLEM},
 }
-
-
-@dataclass
-class CacheKeys:
-    """What the keys endpoint answers."""
-
-    cache_keys: dict[str, str]
-    """The tenant's version tokens by model: what a client holds of a model is current while its token is."""
-    tag: str
-    """Changes when all that this client holds is stale, whatever the tokens say."""
 
 
 class NotModified(HTTPException):
@@ -75,6 +65,14 @@ class Fresh:
         tenant: str = "account_id",
         tenant_type: Callable[[str], object] = int,
     ) -> None:
+        checked_revalidator(revalidator)
+        if not callable(viewer):
+            raise ConfigurationError(
+                f"viewer is a {type(viewer).__name__}: pass the dependency that lets your callers in and returns who "
+                "asks. If anyone at all may see every tenant, say so: viewer=lambda: EVERYONE."
+            )
+        if not callable(tenant_type):
+            raise ConfigurationError(f"tenant_type is {tenant_type!r}: say int, UUID, or another type.")
         if tenant_type is str and revalidator.has_default_canonical:
             raise ConfigurationError(
                 "Several strings may mean one tenant: say tenant_type=int or tenant_type=UUID, or give "
@@ -107,7 +105,7 @@ class Fresh:
         dependencies that come after this one: let `viewer` hold the whole rule. The answer to another method
         names the tokens that it minted. Raises `UnknownModelError` or `ConfigurationError`.
         """
-        declaration = Declaration(self._revalidator, models, cache_control=cache_control, vary=vary, hint=_HINT)
+        declaration = Declaration(self._revalidator, CachePolicy(models, cache_control=cache_control, vary=vary))
 
         async def fresh(
             connection: HTTPConnection, viewer: Annotated[Any, Depends(self._viewer)]
@@ -117,8 +115,9 @@ class Fresh:
                 return
             if NotModified not in connection.app.exception_handlers:
                 raise ConfigurationError(f"This app can't answer what fresh(...) decides: {_HINT}")
-            exchange = declaration.begin(connection.scope)
-            if answer := await self._decide(declaration, exchange, connection, viewer):
+            exchange = declaration.begun(connection.scope, hint=_HINT)
+            find_caller = partial(self._caller, connection, viewer)
+            if answer := await declaration.decide(exchange, connection.scope, find_caller):
                 raise NotModified(answer)
             try:
                 yield
@@ -139,24 +138,15 @@ class Fresh:
 
         The tenant's parameter stands in `path`, or in the prefix of the router that includes this one.
         """
+        endpoint = KeysEndpoint(self._revalidator, cache_control=cache_control, vary=vary)
 
         async def cache_keys(request: Request, tenant: Any, viewer: Annotated[Any, Depends(self._viewer)]) -> Response:
             """Return the version token of each model, and a tag that changes when all is to be taken for stale."""
-            try:
-                answer = await keys_answer(
-                    self._revalidator,
-                    tenant=self._revalidator.tenant(tenant),
-                    viewer=checked_viewer(viewer),
-                    target=request_target(request.scope),
-                    if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
-                    cache_control=cache_control,
-                    vary=vary,
-                )
-            except InvalidTenantError as error:
-                answer = problem(404, str(error))
-            except Refused as refused:
-                answer = refusal(refused)
-            return _response(answer, request)
+
+            async def find_caller() -> Caller:
+                return Caller(self._revalidator.tenant(tenant), checked_viewer(viewer))
+
+            return answer_response(await endpoint.answer(request.scope, find_caller), request)
 
         # The parameter's type is known here alone, and FastAPI reads it from the annotation.
         cache_keys.__annotations__["tenant"] = Annotated[self._tenant_type, Path(alias=self._parameter)]
@@ -165,23 +155,11 @@ class Fresh:
         router.add_api_route(path, cache_keys, methods=["HEAD"], include_in_schema=False)
         return router
 
-    async def _decide(
-        self, declaration: Declaration, exchange: Exchange, request: Request, viewer: object
-    ) -> Answer | None:
-        try:
-            tenant = path_tenant(self._revalidator, request.path_params, self._parameter, self._tenant_type)
-            known = checked_viewer(viewer)
-        except (InvalidTenantError, Refused):
-            return None
-        return await declaration.decide(exchange, request.scope, tenant=tenant, viewer=known)
+    async def _caller(self, request: Request, viewer: object) -> Caller:
+        tenant = path_tenant(self._revalidator, request.path_params, self._parameter, self._tenant_type)
+        return Caller(tenant, checked_viewer(viewer))
 
 
 async def _send_not_modified(request: Request, error: Exception) -> Response:
     assert isinstance(error, NotModified)  # noqa: S101 - what it is registered for
-    return _response(error.answer, request)
-
-
-def _response(answer: Answer, request: Request) -> Response:
-    response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
-    response.raw_headers = list(answer.headers)
-    return response
+    return answer_response(error.answer, request)

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cache_revalidate.exceptions import ConfigurationError, StoreError
-from cache_revalidate.http.cache_control import CacheControl, directive_names
+from cache_revalidate.fingerprint import fingerprint
+from cache_revalidate.http.cache_control import CacheControl, checked_cache_control, directive_names
 from cache_revalidate.http.cache_keys import cache_keys_field
 from cache_revalidate.http.conditional import if_none_match, weak
-from cache_revalidate.http.headers import is_token_name, joined
-from cache_revalidate.http.vary import merged_vary
+from cache_revalidate.http.headers import joined
+from cache_revalidate.http.vary import merged_vary, vary_members, vary_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cache_revalidate.revalidator import Revalidator
-    from cache_revalidate.types import HeaderList, Tokens, Viewer
+    from cache_revalidate.types import HeaderList, Scope, Tokens, Viewer
 
 DEFAULT_VARY: Final = ("Authorization", "Cookie")
+
+# An app may choose by these, declared or not, and what it chooses between differs in meaning: HTML or JSON, English
+# or German. A browser asks with the tag of the one it holds, whatever it wants now.
+_NEGOTIATED: Final = (b"accept", b"accept-language")
+# The viewer stands for the first two; by the others an answer's bytes or its CORS headers differ, not its meaning.
+_NOT_SELECTING: Final = frozenset((b"authorization", b"cookie", b"accept-encoding", b"origin"))
+
 _REMEMBERED_ANSWERS: Final = 4096
 _REPEATED: Final = frozenset((b"cache-control", b"vary", b"content-location", b"expires"))
+
+_logger = logging.getLogger("cache_revalidate")
 
 
 class CachePolicy:
     """How the answers of a declared route are cached: the models they depend on, and the headers they get.
 
-    `vary` names the request headers that tell two viewers apart, because an HTTP cache compares those before it
-    compares anything else. Raises `ConfigurationError` for an empty list of models or a name that is no header's.
+    `vary` names the request headers that tell two viewers, or two forms of the answer, apart: an HTTP cache compares
+    those before it compares anything else, and a validator covers their values. Raises `ConfigurationError` for an
+    empty list of models or a name that is no header's.
     """
 
-    __slots__ = ("cache_control", "models", "vary")
+    __slots__ = ("cache_control", "models", "selecting", "vary")
 
     def __init__(
         self,
@@ -42,11 +53,22 @@ class CachePolicy:
         cache_control: CacheControl | None = None,
         vary: Iterable[str] = DEFAULT_VARY,
     ) -> None:
-        self.models: Final = (models,) if isinstance(models, str) else tuple(models)
-        self.cache_control: Final = cache_control or CacheControl()
+        try:
+            self.models: Final = (models,) if isinstance(models, str) else tuple(models)
+        except TypeError as error:
+            raise ConfigurationError(f'The models are {models!r:.60}, not a list of names: write ["label"].') from error
+        self.cache_control: Final = CacheControl() if cache_control is None else checked_cache_control(cache_control)
         self.vary: Final = vary_names(vary)
+        names = {*_NEGOTIATED, *map(bytes.lower, self.vary)}
+        self.selecting: Final = tuple(sorted(names - _NOT_SELECTING))
+        """The request headers, besides those of the viewer, by which answers of different meaning are chosen."""
         if not self.models:
             raise ConfigurationError('A declared route depends on at least one model: write ["label"], say.')
+
+    def uncovered(self, vary: bytes | None) -> list[bytes]:
+        """Return the members of an app's Vary whose values no validator of this policy covers."""
+        members = {member.lower() for member in vary_members(vary)}
+        return sorted(members - _NOT_SELECTING - set(self.selecting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +90,17 @@ class Freshness:
             return None
         return self._marked(self.own_headers.recall(self.etag), self.etag)
 
-    def marked(self, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
-        """Return the headers of the app's 2xx answer with the validator's added; the app's own ones win."""
-        own = [(name.lower(), value) for name, value in headers]
+    def marked(self, own: HeaderList) -> HeaderList:
+        """Return the headers of the app's answer with the validator's added; the app's own ones win."""
         cache_control = joined(own, b"cache-control")
         if self.etag is None:
             return own if cache_control is not None else [*own, (b"cache-control", b"no-store")]
         if cache_control is not None and b"no-store" in directive_names(cache_control):
             return own
         if joined(own, b"etag") is not None:
+            return self._marked(own, None)
+        if uncovered := self.policy.uncovered(joined(own, b"vary")):
+            self.own_headers.warn_of(uncovered)
             return self._marked(own, None)
         self.own_headers.remember(self.etag, own)
         # A date beside our tag would be compared in its stead by caches that get the precedence wrong.
@@ -106,6 +130,7 @@ class OwnHeaders:
     def __init__(self, usual: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._usual = _repeated(usual)
         self._held: OrderedDict[bytes, tuple[tuple[bytes, bytes], ...]] = OrderedDict()
+        self._warned_of = {b"*"}
 
     def remember(self, etag: bytes, headers: HeaderList) -> None:
         """Keep those of an answer's headers that its 304 has to repeat."""
@@ -121,50 +146,49 @@ class OwnHeaders:
         """Return what was kept of the answer that `etag` belongs to."""
         return list(self._held.get(etag, self._usual))
 
+    def warn_of(self, uncovered: Iterable[bytes]) -> None:
+        """Log, once for each, the headers that keep the answers from having a tag (`*` does so on purpose)."""
+        for name in uncovered:
+            if name not in self._warned_of:
+                self._warned_of.add(name)
+                header = name.decode("latin-1")
+                _logger.warning(
+                    "Answers of a declared route vary on %r and get no entity tag, because it is not declared: "
+                    "name it in vary=[...], beside what tells two viewers apart.",
+                    header,
+                )
+
 
 def _repeated(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(header for header in headers if header[0] in _REPEATED)
 
 
 async def read_freshness(
-    revalidator: Revalidator,
-    policy: CachePolicy,
-    *,
-    tenant: str,
-    viewer: Viewer,
-    target: str,
-    own_headers: OwnHeaders,
+    revalidator: Revalidator, policy: CachePolicy, scope: Scope, *, tenant: str, viewer: Viewer, own_headers: OwnHeaders
 ) -> Freshness:
     """Read the tokens and make the validator of one request, before its handler reads any data.
 
-    `target` is the request's path and query: a validator belongs to one resource, so the tag of a list says
-    nothing of an object that was never there. A store that is away makes a `Freshness` without validator.
+    A store that is away makes a `Freshness` without validator.
     """
     try:
         tokens = await revalidator.tokens(tenant, *policy.models)
     except StoreError:
         return Freshness(policy, {}, None, own_headers)
-    return Freshness(policy, tokens, entity_tag(revalidator.tag(viewer), target, tokens), own_headers)
+    etag = entity_tag(revalidator.tag(viewer), tokens, scope, policy.selecting)
+    return Freshness(policy, tokens, etag, own_headers)
 
 
-def entity_tag(tag: str, target: str, tokens: Tokens) -> bytes:
-    """Return the weak entity tag of a target's answer to the viewer behind `tag`, at these tokens."""
-    return _entity_tag(tag, target, tuple(tokens.items()))
+def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Iterable[bytes] = ()) -> bytes:
+    """Return the weak entity tag, at these tokens, of what the viewer behind `tag` asks for in `scope`.
+
+    A validator belongs to one resource, its path and query, so the tag of a list says nothing of an object that was
+    never there; and to what the headers named in `selecting` choose of it (RFC 9110 section 12.1).
+    """
+    fields = (joined(scope["headers"], name) or b"" for name in selecting)
+    parts = (scope.get("query_string", b""), *fields)
+    return _entity_tag(tag, *tokens, *tokens.values(), scope["path"], *(part.decode("latin-1") for part in parts))
 
 
-@lru_cache(maxsize=4096)
-def _entity_tag(tag: str, target: str, tokens: tuple[tuple[str, str], ...]) -> bytes:
-    # The target comes last: it alone may hold any character, so nothing in it can pass for another part.
-    parts = "\n".join((tag, *(f"{model}={token}" for model, token in tokens), "", target))
-    return weak(hashlib.blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
-
-
-def vary_names(names: Iterable[str]) -> tuple[bytes, ...]:
-    """Return header names as Vary members; raise `ConfigurationError` for what is not a header's name."""
-    if isinstance(names, str):
-        raise ConfigurationError(f"vary is a list of header names: write vary=[{names!r}].")
-    members = tuple(names)
-    for name in members:
-        if not is_token_name(name):
-            raise ConfigurationError(f"{name!r} in vary is not the name of a header.")
-    return tuple(name.encode("ascii") for name in members)
+@lru_cache(maxsize=1024)
+def _entity_tag(*parts: str) -> bytes:
+    return weak(fingerprint(*parts, size=16))

@@ -15,19 +15,20 @@ the handler's dependencies.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
-from cache_revalidate.access import Authorize, viewer_of
+from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer_of
 from cache_revalidate.declaration import Declaration
-from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, CacheKeys, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy, vary_names
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.http.headers import joined
+from cache_revalidate.http.vary import vary_names
 from cache_revalidate.middleware import OutgoingMiddleware
-from cache_revalidate.revalidator import Revalidator
-from cache_revalidate.routing import request_target
+from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
     from litestar import Request, Response
@@ -97,17 +98,6 @@ class RevalidateConfig:
 
 
 @dataclass
-class CacheKeys:
-    """What the keys endpoint answers."""
-
-    cache_keys: dict[str, str]
-    """The version tokens by model; compare them for equality."""
-
-    tag: str
-    """Changes when all that this viewer holds is stale."""
-
-
-@dataclass
 class Problem:
     """Why the keys endpoint gives no keys (RFC 9457)."""
 
@@ -127,21 +117,13 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
     """
 
     def __init__(self, config: RevalidateConfig) -> None:
-        if not isinstance(config.revalidator, Revalidator):
-            raise ConfigurationError(
-                f"revalidator is a {type(config.revalidator).__name__}: pass the Revalidator that your app holds."
-            )
-        if config.viewer is None:
-            raise ConfigurationError(
-                "viewer is missing: pass a function viewer(request, tenant) that returns who asks, or None to "
-                "refuse. If anyone at all may see every tenant, say so: viewer=cache_revalidate.allow_everyone."
-            )
-        if not callable(config.viewer):
-            raise ConfigurationError(f"viewer is a {type(config.viewer).__name__}, not a function.")
         self.config: Final = config
-        self._revalidator: Final = config.revalidator
-        self._viewer: Final = config.viewer
+        self._revalidator: Final = checked_revalidator(config.revalidator)
+        self._viewer: Final = checked_authorize(config.viewer, name="viewer", connection="request")
         self._vary: Final = tuple(name.decode("ascii") for name in vary_names(config.vary))
+        self._endpoint: Final = KeysEndpoint(
+            config.revalidator, cache_control=config.keys_cache_control, vary=self._vary
+        )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the lifespan, the dependency and the keys endpoint to the app."""
@@ -164,7 +146,8 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
 
         # Not a method: Litestar copies a router's handlers deeply, and a method would take the store along.
         async def cache_keys(request: Request[Any, Any, Any]) -> Response[CacheKeys]:
-            return _AnswerResponse(await self._keys(request), request)
+            answer = await self._endpoint.answer(_scope_of(request), partial(self._caller, request))
+            return _AnswerResponse(answer, request)
 
         return _KeysHandler(
             path,
@@ -197,23 +180,9 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
     async def _viewer_of(self, request: Request[Any, Any, Any], tenant: str) -> Viewer:
         return await viewer_of(self._viewer, request, tenant)
 
-    async def _keys(self, request: Request[Any, Any, Any]) -> Answer:
-        try:
-            tenant = self._tenant_of(request)
-            viewer = await self._viewer_of(request, tenant)
-        except InvalidTenantError as error:
-            return problem(404, str(error))
-        except Refused as refused:
-            return refusal(refused)
-        return await keys_answer(
-            self._revalidator,
-            tenant=tenant,
-            viewer=viewer,
-            target=request_target(_scope_of(request)),
-            if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
-            cache_control=self.config.keys_cache_control,
-            vary=self._vary,
-        )
+    async def _caller(self, request: Request[Any, Any, Any]) -> Caller:
+        tenant = self._tenant_of(request)
+        return Caller(tenant, await self._viewer_of(request, tenant))
 
     def _receive_handler(self, route: HTTPRoute, handler: HTTPRouteHandler) -> None:
         declared = handler.opt.get(OPT_KEY)
@@ -242,15 +211,8 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             )
         try:
             policy = declared if isinstance(declared, CachePolicy) else CachePolicy(declared, vary=self._vary)
-            return Declaration(
-                self._revalidator,
-                policy.models,
-                cache_control=policy.cache_control,
-                vary=[name.decode("ascii") for name in policy.vary],
-                hint="another plugin or middleware holds a revalidator of its own.",
-                usual=_usual_headers(handler),
-            )
-        except (ConfigurationError, UnknownModelError, TypeError) as error:
+            return Declaration(self._revalidator, policy, usual=_usual_headers(handler))
+        except (ConfigurationError, UnknownModelError) as error:
             raise ConfigurationError(f"opt={{'revalidate': {declared!r}}} of the handler {handler}: {error}") from error
 
     def _check_tenant(self, route: HTTPRoute, what: str) -> None:
@@ -288,13 +250,9 @@ class _BeforeHandler:
         return None
 
     async def _decide(self, declaration: Declaration, request: Request[Any, Any, Any]) -> Answer | None:
-        exchange = declaration.begin(_scope_of(request))
-        try:
-            tenant = self._plugin._tenant_of(request)
-            viewer = await self._plugin._viewer_of(request, tenant)
-        except (InvalidTenantError, Refused):
-            return None
-        return await declaration.decide(exchange, _scope_of(request), tenant=tenant, viewer=viewer)
+        scope = _scope_of(request)
+        exchange = declaration.begun(scope, hint="another plugin or middleware holds a revalidator of its own.")
+        return await declaration.decide(exchange, scope, partial(self._plugin._caller, request))
 
     def _note_write(self, request: Request[Any, Any, Any]) -> None:
         async def may_see(tenant: str) -> bool:
@@ -332,7 +290,7 @@ class _AnswerResponse(Response[Any]):
 
     def __init__(self, answer: Answer, request: Request[Any, Any, Any]) -> None:
         super().__init__(
-            b"" if request.method == "HEAD" else answer.body,
+            answer.body_for(request.method),
             status_code=answer.status,
             headers={
                 name.decode(): (joined(answer.headers, name) or b"").decode("latin-1") for name, _ in answer.headers

@@ -8,32 +8,32 @@ declared, once the framework's own authentication and guards have run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from cache_revalidate.access import Authorize, Connection, viewer_of
-from cache_revalidate.endpoints import (
-    DEFAULT_KEYS_PATH,
-    KEYS_CACHE_CONTROL,
-    keys_answer,
-    method_not_allowed,
-    problem,
-    refusal,
-)
+from cache_revalidate.access import Authorize, Caller, Connection, checked_authorize, viewer_of
+from cache_revalidate.declaration import Declaration
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint, method_not_allowed
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy, OwnHeaders, read_freshness, vary_names
-from cache_revalidate.http.headers import joined
-from cache_revalidate.revalidator import Revalidator
-from cache_revalidate.routing import RouteTable, local_path, request_target
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
+from cache_revalidate.revalidator import checked_revalidator
+from cache_revalidate.routing import RouteTable, local_path
 
 if TYPE_CHECKING:
-    from cache_revalidate.endpoints import Answer
     from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.routing import Match
     from cache_revalidate.types import ASGIApp, Receive, Scope, Send, Viewer
 
 Routes: TypeAlias = Mapping[str, Iterable[str] | CachePolicy]
 """Path patterns, and the models that each one's answers depend on."""
+
+_Target: TypeAlias = Declaration | KeysEndpoint
+_Match: TypeAlias = "Match[_Target]"
+
+# How far below a middleware a second one is looked for: an object may answer to `app` without end, as a mock does.
+_DEEPEST: Final = 100
 
 
 class CacheRevalidateMiddleware:
@@ -66,34 +66,20 @@ class CacheRevalidateMiddleware:
         keys_cache_control: CacheControl = KEYS_CACHE_CONTROL,
         vary: Iterable[str] = DEFAULT_VARY,
     ) -> None:
-        if not isinstance(revalidator, Revalidator):
-            raise ConfigurationError(
-                f"revalidator is a {type(revalidator).__name__}: pass the Revalidator that your app holds."
-            )
-        if authorize is None:
-            raise ConfigurationError(
-                "authorize is missing: pass a function authorize(connection, tenant) that returns who asks, or None "
-                "to refuse. If anyone at all may see every tenant, say so: authorize=cache_revalidate.allow_everyone."
-            )
-        if not callable(authorize):
-            raise ConfigurationError(f"authorize is a {type(authorize).__name__}, not a function.")
         self.app: Final = app
-        self._revalidator = revalidator
-        self._authorize = authorize
-        self._keys_cache_control = keys_cache_control
-        self._vary = tuple(name.decode("ascii") for name in vary_names(vary))
-        self._own_headers = OwnHeaders()
-        policies = {pattern: _policy(revalidator, declared) for pattern, declared in (routes or {}).items()}
-        patterns: dict[str, CachePolicy | None] = dict(policies)
+        self._revalidator = checked_revalidator(revalidator)
+        self._authorize = checked_authorize(authorize)
+        keys = KeysEndpoint(revalidator, cache_control=keys_cache_control, vary=vary)
+        targets: dict[str, _Target] = _declarations(revalidator, routes)
         if keys_path is not None:
-            if keys_path in policies:
+            if keys_path in targets:
                 raise ConfigurationError(f"{keys_path!r} is both the keys endpoint and a declared route.")
-            patterns[keys_path] = None
-        if not patterns:
+            targets[keys_path] = keys
+        if not targets:
             raise ConfigurationError("There is nothing to do: give routes=..., or a keys_path.")
-        self._patterns = frozenset(patterns)
+        self._patterns = frozenset(targets)
         self._table = RouteTable(
-            patterns, tenant_parameter=tenant_parameter, needs_type=revalidator.has_default_canonical
+            targets, tenant_parameter=tenant_parameter, needs_type=revalidator.has_default_canonical
         )
         self._refuse_second_middleware(app)
 
@@ -103,72 +89,34 @@ class CacheRevalidateMiddleware:
             await self.app(scope, receive, send)
             return
         match = self._table.match(local_path(scope))
-        if match is None:
-            if scope["method"] in SAFE_METHODS:
-                await self.app(scope, receive, send)
-            else:
-                await self._write(scope, receive, send, tenant=None)
-        elif match.target is None:
-            await (await self._keys(scope, match)).send(send, method=scope["method"])
-        else:
+        if match is not None and isinstance(match.target, KeysEndpoint):
+            await self._keys(match.target, scope, send, match)
+        elif scope["method"] not in SAFE_METHODS:
+            await self._exchange(scope, match).run(self.app, scope, receive, send)
+        elif match is not None and isinstance(match.target, Declaration) and scope["method"] in CONDITIONAL_METHODS:
             await self._declared(match.target, scope, receive, send, match)
+        else:
+            await self.app(scope, receive, send)
 
-    async def _keys(self, scope: Scope, match: Match[CachePolicy | None]) -> Answer:
-        if scope["method"] not in CONDITIONAL_METHODS:
-            return method_not_allowed()
-        try:
-            tenant = match.tenant(self._revalidator.tenant)
-        except InvalidTenantError as error:
-            return problem(404, str(error))
-        try:
-            viewer = await self._viewer(scope, tenant)
-        except Refused as refused:
-            return refusal(refused)
-        return await keys_answer(
-            self._revalidator,
-            tenant=tenant,
-            viewer=viewer,
-            target=request_target(scope),
-            if_none_match_field=joined(scope["headers"], b"if-none-match"),
-            cache_control=self._keys_cache_control,
-            vary=self._vary,
-        )
+    async def _keys(self, endpoint: KeysEndpoint, scope: Scope, send: Send, match: _Match) -> None:
+        if scope["method"] in CONDITIONAL_METHODS:
+            answer = await endpoint.answer(scope, partial(self._caller, scope, match))
+        else:
+            answer = method_not_allowed()
+        await answer.send(send, method=scope["method"])
 
     async def _declared(
-        self, policy: CachePolicy, scope: Scope, receive: Receive, send: Send, match: Match[CachePolicy | None]
+        self, declaration: Declaration, scope: Scope, receive: Receive, send: Send, match: _Match
     ) -> None:
-        try:
-            tenant = match.tenant(self._revalidator.tenant)
-        except InvalidTenantError:
-            await self.app(scope, receive, send)
-            return
-        if scope["method"] not in CONDITIONAL_METHODS:
-            await self._write(scope, receive, send, tenant=tenant)
-            return
-        exchange = self._exchange(scope, tenant)
-        exchange.claim(f"the middleware's route table ({local_path(scope)})")
-        try:
-            viewer = await self._viewer(scope, tenant)
-        except Refused:
-            await self.app(scope, receive, send)
-            return
-        freshness = await read_freshness(
-            self._revalidator,
-            policy,
-            tenant=tenant,
-            viewer=viewer,
-            target=request_target(scope),
-            own_headers=self._own_headers,
-        )
-        if answer := exchange.decide(freshness):
+        exchange = self._exchange(scope, match)
+        if answer := await declaration.decide(exchange, scope, partial(self._caller, scope, match)):
             await answer.send(send, method=scope["method"])
-        else:
+        elif exchange.is_declared:
             await exchange.run(self.app, scope, receive, send)
+        else:  # The caller was refused.
+            await self.app(scope, receive, send)
 
-    async def _write(self, scope: Scope, receive: Receive, send: Send, *, tenant: str | None) -> None:
-        await self._exchange(scope, tenant).run(self.app, scope, receive, send)
-
-    def _exchange(self, scope: Scope, tenant: str | None) -> Exchange:
+    def _exchange(self, scope: Scope, match: _Match | None) -> Exchange:
         async def may_see(tenant: str) -> bool:
             try:
                 await self._viewer(scope, tenant)
@@ -176,13 +124,21 @@ class CacheRevalidateMiddleware:
                 return False
             return True
 
+        try:
+            tenant = match.tenant(self._revalidator.tenant) if match else None
+        except InvalidTenantError:
+            tenant = None
         return Exchange.begun(self._revalidator, scope, tenant=tenant, may_see=may_see)
+
+    async def _caller(self, scope: Scope, match: _Match) -> Caller:
+        tenant = match.tenant(self._revalidator.tenant)
+        return Caller(tenant, await self._viewer(scope, tenant))
 
     async def _viewer(self, scope: Scope, tenant: str) -> Viewer:
         return await viewer_of(self._authorize, type(self).connection_class(scope), tenant)
 
     def _refuse_second_middleware(self, app: object) -> None:
-        while app is not None:
+        for _ in range(_DEEPEST):
             if isinstance(app, CacheRevalidateMiddleware) and (shared := self._patterns & app._patterns):
                 raise ConfigurationError(
                     f"Two CacheRevalidateMiddleware match {', '.join(sorted(shared))}: add it once, with all routes; "
@@ -206,7 +162,17 @@ class OutgoingMiddleware:
             await Exchange.begun(self._revalidator, scope).run(self.app, scope, receive, send)
 
 
-def _policy(revalidator: Revalidator, declared: Iterable[str] | CachePolicy) -> CachePolicy:
-    policy = declared if isinstance(declared, CachePolicy) else CachePolicy(declared)
-    revalidator.known_models(policy.models)
-    return policy
+def _declarations(revalidator: Revalidator, routes: Routes | None) -> dict[str, _Target]:
+    if not isinstance(routes, Mapping | None):
+        raise ConfigurationError(
+            f"routes is a {type(routes).__name__}, not a mapping of path patterns to the models they depend on: "
+            'write routes={"/accounts/{account_id:int}/labels": ["label"]}.'
+        )
+    return {
+        pattern: Declaration(
+            revalidator,
+            declared if isinstance(declared, CachePolicy) else CachePolicy(declared),
+            claimant=f"the middleware's route table ({pattern})",
+        )
+        for pattern, declared in (routes or {}).items()
+    }

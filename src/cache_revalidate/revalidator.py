@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import threading
@@ -19,6 +18,7 @@ from cache_revalidate.exceptions import (
     StoreError,
     UnknownModelError,
 )
+from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
 from cache_revalidate.stores import Keyspace, MemoryStore, Store
 from cache_revalidate.tenants import canonical_tenant, checked_tenant
@@ -118,7 +118,12 @@ class Revalidator:
         """Return `models`, sorted, each once; raise `UnknownModelError` if one of them is not the revalidator's."""
         if isinstance(models, str):
             models = (models,)
-        wanted = set(models)
+        try:
+            wanted = set(models)
+        except TypeError as error:
+            raise UnknownModelError(
+                f"The models are {models!r:.80}, not names: write bump(tenant, 'label', 'inbox'), each for itself."
+            ) from error
         if unknown := wanted.difference(self.models):
             raise UnknownModelError(
                 f"Unknown model {', '.join(sorted(map(repr, unknown)))}: this revalidator has "
@@ -298,14 +303,23 @@ def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
 
 @lru_cache(maxsize=4096)
 def _tag(viewer: str, salt: str, epoch: str) -> str:
-    encoded = (text.encode("utf-8", "surrogatepass") for text in (viewer, salt, epoch))
-    parts = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
-    return hashlib.blake2b(parts, digest_size=12).hexdigest()
+    return fingerprint(viewer, salt, epoch, size=12)
+
+
+def checked_revalidator(revalidator: object) -> Revalidator:
+    """Return `revalidator` if it is a `Revalidator`, else raise `ConfigurationError`."""
+    if not isinstance(revalidator, Revalidator):
+        raise ConfigurationError(
+            f"revalidator is a {type(revalidator).__name__}: pass the Revalidator that your app holds."
+        )
+    return revalidator
 
 
 def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
     if isinstance(models, str):
         raise ConfigurationError(f"models is a list of names: write models=[{models!r}].")
+    if not isinstance(models, Iterable):
+        raise ConfigurationError(f'models is {models!r:.60}, not a list of names: write models=["label"], say.')
     names = tuple(models)
     if not names:
         raise ConfigurationError('models is empty: name at least one cached model, as in models=["label"].')

@@ -89,13 +89,8 @@ def local_path(scope: Scope) -> str:
     return path
 
 
-def request_target(scope: Scope) -> str:
-    """Return the whole path and query, which is what one validator belongs to."""
-    return f"{scope['path']}?{scope.get('query_string', b'').decode('latin-1')}"
-
-
 def _compiled(pattern: str, tenant_parameter: str, *, needs_type: bool) -> tuple[str, Callable[[str], object]]:
-    if not pattern.startswith("/"):
+    if not isinstance(pattern, str) or not pattern.startswith("/"):
         raise ConfigurationError(f"The path pattern {pattern!r} must begin with a slash.")
     expression, position, tenant_converter = "", 0, None
     names: set[str] = set()

@@ -6,17 +6,16 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias
 
 from cache_revalidate import middleware
-from cache_revalidate.access import Authorize, viewer_of
+from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer_of
 from cache_revalidate.declaration import Declaration, path_tenant
-from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, keys_answer, problem, refusal
-from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
-from cache_revalidate.freshness import DEFAULT_VARY
-from cache_revalidate.http.headers import joined
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint
+from cache_revalidate.exceptions import ConfigurationError
+from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.middleware import OutgoingMiddleware
-from cache_revalidate.routing import request_target
+from cache_revalidate.revalidator import checked_revalidator
 
 try:
     from starlette.concurrency import run_in_threadpool
@@ -24,19 +23,23 @@ try:
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
     from starlette.routing import Route
+
+    from cache_revalidate.starlette_response import answer_response
 except ImportError as error:
     raise ImportError('Starlette is not installed: pip install "cache-revalidate[starlette]"') from error
 
 if TYPE_CHECKING:
     from starlette.types import Lifespan
 
-    from cache_revalidate.exchange import Exchange
     from cache_revalidate.http.cache_control import CacheControl
     from cache_revalidate.revalidator import Revalidator
 
 P = ParamSpec("P")
 Endpoint: TypeAlias = Callable[P, Response | Awaitable[Response]]
 AsyncEndpoint: TypeAlias = Callable[P, Awaitable[Response]]
+
+
+_HINT: Final = "add fresh_when.middleware to the app's list of middleware."
 
 
 class CacheRevalidateMiddleware(middleware.CacheRevalidateMiddleware):
@@ -60,10 +63,8 @@ class FreshWhen:
     def __init__(
         self, revalidator: Revalidator, *, authorize: Authorize[HTTPConnection], tenant: str = "account_id"
     ) -> None:
-        if not callable(authorize):
-            raise ConfigurationError(f"authorize is a {type(authorize).__name__}, not a function.")
-        self._revalidator = revalidator
-        self._authorize = authorize
+        self._revalidator = checked_revalidator(revalidator)
+        self._authorize = checked_authorize(authorize)
         self._parameter = tenant
 
     @property
@@ -79,13 +80,7 @@ class FreshWhen:
         A GET or HEAD whose client holds what is current is answered 304 without running it; the answer to
         another method names the tokens that it minted. Raises `UnknownModelError` or `ConfigurationError`.
         """
-        declaration = Declaration(
-            self._revalidator,
-            models,
-            cache_control=cache_control,
-            vary=vary,
-            hint="add fresh_when.middleware to the app's list of middleware.",
-        )
+        declaration = Declaration(self._revalidator, CachePolicy(models, cache_control=cache_control, vary=vary))
 
         def decorate(endpoint: Endpoint[P]) -> AsyncEndpoint[P]:
             if not inspect.isroutine(endpoint):
@@ -96,9 +91,9 @@ class FreshWhen:
                 request = next((arg for arg in (*args, *kwargs.values()) if isinstance(arg, Request)), None)
                 if request is None:
                     raise ConfigurationError(f"{endpoint.__qualname__} was called without a Request.")
-                exchange = declaration.begin(request.scope)
-                if answer := await self._decide(declaration, exchange, request):
-                    return _response(answer, request)
+                exchange = declaration.begun(request.scope, hint=_HINT)
+                if answer := await declaration.decide(exchange, request.scope, partial(self._caller, request)):
+                    return answer_response(answer, request)
                 try:
                     return await _called(endpoint, *args, **kwargs)
                 except BaseException:
@@ -117,35 +112,16 @@ class FreshWhen:
         vary: Iterable[str] = DEFAULT_VARY,
     ) -> Route:
         """Return the keys endpoint as a route, for apps that have no `CacheRevalidateMiddleware` to serve it."""
+        endpoint = KeysEndpoint(self._revalidator, cache_control=cache_control, vary=vary)
 
         async def cache_keys(request: Request) -> Response:
-            try:
-                tenant = path_tenant(self._revalidator, request.path_params, self._parameter)
-                viewer = await viewer_of(self._authorize, request, tenant)
-            except InvalidTenantError as error:
-                return _response(problem(404, str(error)), request)
-            except Refused as refused:
-                return _response(refusal(refused), request)
-            answer = await keys_answer(
-                self._revalidator,
-                tenant=tenant,
-                viewer=viewer,
-                target=request_target(request.scope),
-                if_none_match_field=joined(request.scope["headers"], b"if-none-match"),
-                cache_control=cache_control,
-                vary=vary,
-            )
-            return _response(answer, request)
+            return answer_response(await endpoint.answer(request.scope, partial(self._caller, request)), request)
 
         return Route(path, cache_keys)
 
-    async def _decide(self, declaration: Declaration, exchange: Exchange, request: Request) -> Answer | None:
-        try:
-            tenant = path_tenant(self._revalidator, request.path_params, self._parameter)
-            viewer = await viewer_of(self._authorize, request, tenant)
-        except (InvalidTenantError, Refused):
-            return None
-        return await declaration.decide(exchange, request.scope, tenant=tenant, viewer=viewer)
+    async def _caller(self, request: Request) -> Caller:
+        tenant = path_tenant(self._revalidator, request.path_params, self._parameter)
+        return Caller(tenant, await viewer_of(self._authorize, request, tenant))
 
 
 def compose_lifespans(*lifespans: Lifespan[Any]) -> Lifespan[Any]:
@@ -166,10 +142,4 @@ async def _called(endpoint: Callable[..., Any], *args: object, **kwargs: object)
     """Run an endpoint as Starlette would have: one that is not asynchronous in a thread."""
     is_async = inspect.iscoroutinefunction(endpoint)
     response: Response = await (endpoint if is_async else partial(run_in_threadpool, endpoint))(*args, **kwargs)
-    return response
-
-
-def _response(answer: Answer, request: Request) -> Response:
-    response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
-    response.raw_headers = list(answer.headers)
     return response

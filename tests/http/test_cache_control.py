@@ -37,6 +37,8 @@ def test_the_field_says_what_was_configured(cache_control: CacheControl, field: 
         ({"max_age": 1.5}, "whole number"),
         ({"max_age": True}, "whole number"),
         ({"max_age": "10"}, "whole number"),
+        ({"public": "no"}, "True or False"),
+        ({"must_revalidate": 0}, "True or False"),
     ],
 )
 def test_contradictions_are_refused(options: dict[str, int], mend: str) -> None:

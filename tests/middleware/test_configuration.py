@@ -1,6 +1,7 @@
 """What the middleware refuses when it is made, and when two declarations meet."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -32,6 +33,12 @@ from tests.middleware.conftest import LABELS, PATTERN, Desk, client_of
         ({"keys_path": "/keys"}, ConfigurationError, "needs the parameter"),
         ({"vary": "Cookie"}, ConfigurationError, "list of header names"),
         ({"vary": ["a b"]}, ConfigurationError, "not the name of a header"),
+        ({"vary": None}, ConfigurationError, "list of header names"),
+        ({"keys_cache_control": "max-age=10"}, ConfigurationError, "pass CacheControl"),
+        ({"keys_path": 7}, ConfigurationError, "begin with a slash"),
+        ({"routes": [PATTERN]}, ConfigurationError, "mapping of path patterns"),
+        ({"routes": {PATTERN: None}}, ConfigurationError, "not a list of names"),
+        ({"routes": {PATTERN: [["label"]]}}, UnknownModelError, "not names"),
     ],
 )
 def test_what_could_not_work_is_refused(
@@ -47,6 +54,12 @@ def test_leaving_authorize_out_is_refused(desk: Desk, revalidator: Revalidator) 
     """Who forgets `authorize` is told how to allow everyone."""
     with pytest.raises(ConfigurationError, match="allow_everyone"):
         CacheRevalidateMiddleware(desk, revalidator=revalidator)
+
+
+def test_a_policys_cache_control_is_checked() -> None:
+    """A `Cache-Control` given as text is refused when the policy is made, not when the first answer leaves."""
+    with pytest.raises(ConfigurationError, match="pass CacheControl"):
+        CachePolicy("label", cache_control="max-age=10")  # type: ignore[arg-type]
 
 
 async def test_a_single_model_may_stand_alone(desk: Desk, revalidator: Revalidator) -> None:
@@ -67,6 +80,11 @@ def test_two_middlewares_around_one_app_are_refused(desk: Desk, revalidator: Rev
     CacheRevalidateMiddleware(
         between, revalidator=revalidator, authorize=allow_everyone, keys_path=None, routes={PATTERN: ["label"]}
     )
+
+
+def test_an_app_that_holds_apps_without_end_is_wrapped(revalidator: Revalidator) -> None:
+    """The search for a second middleware ends, also below an object that answers to `app` each time."""
+    CacheRevalidateMiddleware(Mock(), revalidator=revalidator, authorize=allow_everyone)
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -314,6 +314,22 @@ async def test_declared_twice_is_an_error(fresh: Fresh, app: FastAPI, revalidato
                 await client.get(f"/api/v1/accounts/1/{name}")
 
 
+@pytest.mark.parametrize(
+    ("options", "mend"),
+    [
+        ({"viewer": None}, "viewer=lambda: EVERYONE"),
+        ({"viewer": "ann"}, "viewer is a str"),
+        ({"revalidator": None}, "pass the Revalidator"),
+        ({"tenant_type": "int"}, "say int, UUID"),
+    ],
+)
+def test_what_could_not_work_is_refused(revalidator: Revalidator, options: dict[str, Any], mend: str) -> None:
+    """A wrong option is an error when `Fresh` is made, and the message names the mend."""
+    defaults: dict[str, Any] = {"revalidator": revalidator, "viewer": everyone}
+    with pytest.raises(ConfigurationError, match=mend):
+        Fresh(**defaults | options)
+
+
 def test_unknown_model_is_an_error_when_declared(fresh: Fresh) -> None:
     """A model that the revalidator does not have is refused before any request comes."""
     with pytest.raises(UnknownModelError, match="'lable'"):

@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 from cache_revalidate import CacheControl, ConfigurationError, Revalidator, UnknownModelError, Viewer, allow_everyone
 from cache_revalidate.starlette import CacheRevalidateMiddleware, FreshWhen, compose_lifespans
-from cache_revalidate.types import ASGIApp
+from cache_revalidate.types import ASGIApp, Message, Receive, Scope, Send
 from tests.plugins import starlette_app
 from tests.plugins.contract import LABELS, PluginContract, client_of, etag_of
 from tests.plugins.desk import Desk
@@ -236,6 +236,47 @@ async def test_declared_twice_is_an_error(fresh_when: FreshWhen, revalidator: Re
         async with client_of(app) as client:
             with pytest.raises(ConfigurationError, match="declared twice"):
                 await client.get(LABELS)
+
+
+class Between:
+    """A middleware below the plugin's: runs the app twice, or makes another method of the request's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do what the request's header says."""
+
+        async def lose(message: Message) -> None: ...
+
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            scope["method"] = headers.get(b"x-method", scope["method"].encode()).decode()
+            if b"x-twice" in headers:
+                await self.app(scope, receive, lose)
+        await self.app(scope, receive, send)
+
+
+async def test_endpoint_may_be_run_again(fresh_when: FreshWhen) -> None:
+    """A middleware below ours that tries an endpoint twice declares nothing twice."""
+    routes = [Route(f"{PREFIX}/labels", fresh_when("label")(declared))]
+    app = Starlette(routes=routes, middleware=[fresh_when.middleware, Middleware(Between)])
+    async with client_of(app) as client:
+        answer = await client.get(LABELS, headers={"x-twice": "1"})
+    assert (answer.status_code, len(answer.headers.get_list("etag"))) == (200, 1)
+
+
+async def test_overridden_method_counts(fresh_when: FreshWhen) -> None:
+    """A GET that a middleware below ours makes a DELETE of runs its endpoint, whatever tag it shows."""
+    routes = [Route(f"{PREFIX}/labels", fresh_when("label")(declared), methods=["GET", "DELETE"])]
+    app = Starlette(routes=routes, middleware=[fresh_when.middleware, Middleware(Between)])
+    async with client_of(app) as client:
+        etag = (await client.get(LABELS)).headers["etag"]
+        for method in ("GET", "POST"):
+            deleted = await client.request(method, LABELS, headers={"if-none-match": etag, "x-method": "DELETE"})
+            assert (deleted.status_code, "etag" in deleted.headers) == (200, False)
+        posted = await client.post(LABELS, headers={"if-none-match": etag, "x-method": "GET"})
+        assert posted.status_code == 200
 
 
 async def test_endpoint_called_without_request(fresh_when: FreshWhen) -> None:

@@ -41,6 +41,9 @@ class CacheControl:
             seconds = getattr(self, name)
             if seconds is not None and (not isinstance(seconds, int) or isinstance(seconds, bool) or seconds < 0):
                 raise ConfigurationError(f"{name}={seconds!r} is not a whole number of seconds, 0 or more.")
+        for name in ("must_revalidate", "public"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} is not True or False.")
         if self.s_maxage is not None and not self.public:
             raise ConfigurationError(
                 "s_maxage lets shared caches hand one user's answer to another: if all users may see the same, "
@@ -80,6 +83,15 @@ class CacheControl:
             if seconds is not None:
                 directives.append(f"{name}={seconds}")
         return ", ".join(directives).encode("ascii")
+
+
+def checked_cache_control(value: object) -> CacheControl:
+    """Return `value` if it is a `CacheControl`, else raise `ConfigurationError`."""
+    if not isinstance(value, CacheControl):
+        raise ConfigurationError(
+            f"The Cache-Control is a {type(value).__name__}: pass CacheControl(max_age=10), say, from cache_revalidate."
+        )
+    return value
 
 
 def directive_names(fields: bytes) -> set[bytes]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from cache_revalidate.http.headers import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_IF_NONE_MATCH: Final = 16 * 1024
 """The longest If-None-Match that is read, in bytes; a longer one matches nothing, so the handler runs."""
+
+_EVALUATED_BEFORE: Final = frozenset((b"if-match", b"if-unmodified-since"))
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE: a comma or an odd byte between the quotes belongs to the tag.
 _entity_tag = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -23,6 +30,17 @@ def opaque_tag(etag: bytes) -> bytes | None:
     """Return what stands between an entity tag's quotes, or None if `etag` is not one."""
     match = _entity_tag.fullmatch(etag.strip(b" \t"))
     return match[1] if match else None
+
+
+def if_none_match_field(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """Return a request's If-None-Match, its lines joined by commas; None if it is not there, or not to be judged here.
+
+    If-Match and If-Unmodified-Since are evaluated before it (section 13.2.2), and the app alone can do that.
+    """
+    headers = tuple(headers)
+    if any(name in _EVALUATED_BEFORE for name, _ in headers):
+        return None
+    return joined(headers, b"if-none-match")
 
 
 def if_none_match(field: bytes, etag: bytes) -> bool:
