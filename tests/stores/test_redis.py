@@ -299,6 +299,24 @@ def test_store_serves_several_loops(redis_server: RedisServer, keyspace: Keyspac
     gc.collect()  # where an unclosed connection would warn, and warnings are errors
 
 
+def test_closed_loops_are_forgotten(keyspace: Keyspace) -> None:
+    """A loop that is closed without shutting down what runs in it is not kept once another one asks."""
+    server = fakeredis.FakeServer()
+    store = RedisStore(
+        lambda: fakeredis.FakeAsyncRedis(server=server), lambda: fakeredis.FakeRedis(server=server), timeout=10
+    )
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.read(keyspace, "1", ["label"]))
+    loop.run_until_complete(store._connections[loop].client.aclose())
+    loop.close()
+
+    async def kept() -> set[asyncio.AbstractEventLoop]:
+        await store.read(keyspace, "1", ["label"])
+        return set(store._connections)
+
+    assert loop not in asyncio.run(kept())
+
+
 async def test_cancelled_call_leaves_no_answer_behind(store: RedisStore, keyspace: Keyspace) -> None:
     """A cancelled read is a CancelledError, and its answer is never given to another read."""
     of_tenants = {str(tenant): await store.read(keyspace, str(tenant), ["label"]) for tenant in range(20)}

@@ -171,6 +171,9 @@ class RedisStore(Store):
         if connection is None:
             lifetime = self._client_lifetime(loop)
             connection = _Connection(await anext(lifetime), lifetime, asyncio.Semaphore(_CALLS_AT_ONCE))
+            # A loop that was closed without shutting down can't close its client any more: forget it, at least.
+            for closed in [other for other in tuple(self._connections) if other.is_closed()]:
+                self._connections.pop(closed, None)
             self._connections[loop] = connection
         return connection
 
