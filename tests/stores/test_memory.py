@@ -77,3 +77,14 @@ async def test_namespace_is_shared_whatever_the_expiry(store: MemoryStore, clock
     clock.now += KEYSPACE.expiry
     assert await store.read(longer, "1", ["label"]) == bumped
     assert await store.read(KEYSPACE, "1", ["label"]) != bumped
+
+
+async def test_tokens_are_bounded(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for ever more tenants makes the store forget the oldest tokens, which are then minted anew."""
+    monkeypatch.setattr("cache_revalidate.stores.memory._MOST_TOKENS", 10)
+    first = {tenant: await store.read(KEYSPACE, str(tenant), ["label"]) for tenant in range(10)}
+    await store.bump(KEYSPACE, {"0": ["label"]})
+    for tenant in range(10, 15):
+        await store.read(KEYSPACE, str(tenant), ["label"])
+    assert await store.read(KEYSPACE, "6", ["label"]) == first[6]
+    assert (await store.read(KEYSPACE, "1", ["label"]))["label"] > first[1]["label"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cache_revalidate.stores.base import Keyspace, Store
 from cache_revalidate.token import new_token
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from cache_revalidate.types import Changes, Tokens
 
+# Where everyone may ask for every tenant, nothing else bounds what one caller can have minted.
+_MOST_TOKENS: Final = 250_000
+
 
 class MemoryStore(Store):
     """Tokens of one process, safe to use from its threads; they are gone when it ends.
 
-    Two worker processes with a `MemoryStore` each would not hear of each other's bumps: give them a `RedisStore`.
-    `monotonic` is the clock that expiry is measured with, in seconds.
+    At most 250,000 are held, about 100 MB; the oldest are forgotten first, as if they had expired. Two worker
+    processes with a `MemoryStore` each would not hear of each other's bumps: give them a `RedisStore`. `monotonic` is the clock that expiry is measured with, in seconds.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -63,4 +66,6 @@ class MemoryStore(Store):
         previous, _ = held.pop((tenant, model), (None, 0.0))
         token = new_token(previous)
         held[tenant, model] = (token, self._monotonic())
+        if len(held) > _MOST_TOKENS:
+            held.popitem(last=False)
         return token
