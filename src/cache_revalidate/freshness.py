@@ -144,7 +144,10 @@ class OwnHeaders:
 
     def recall(self, etag: bytes) -> HeaderList:
         """Return what was kept of the answer that `etag` belongs to."""
-        return list(self._held.get(etag, self._usual))
+        if etag not in self._held:
+            return list(self._usual)
+        self._held.move_to_end(etag)
+        return list(self._held[etag])
 
     def warn_of(self, uncovered: Iterable[bytes]) -> None:
         """Log, once for each, the headers that keep the answers from having a tag (`*` does so on purpose)."""

@@ -172,6 +172,20 @@ async def test_only_four_thousand_own_headers_are_kept(client: httpx.AsyncClient
     assert (unmodified.status_code, unmodified.headers["vary"]) == (304, "Authorization, Cookie")
 
 
+@pytest.mark.parametrize("status", [200, 304])
+async def test_own_headers_in_use_are_kept(client: httpx.AsyncClient, desk: Desk, status: int) -> None:
+    """What an answer was sent with lately, be it a 200 or a 304, is not forgotten for newer ones."""
+    desk.headers.append((b"vary", b"Accept"))
+    first = (await client.get(LABELS)).headers["etag"]
+    conditional = {"if-none-match": first}
+    for page in range(5000):
+        await client.get(f"{LABELS}?page={page}")
+        if page % 1000 == 0:
+            again = await client.get(LABELS, headers=conditional if status == 304 else {})
+            assert again.status_code == status
+    assert (await client.get(LABELS, headers=conditional)).headers["vary"] == "Accept, Authorization, Cookie"
+
+
 async def test_nothing_is_logged_of_requests(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     """An answered request is no event for the log."""
     with caplog.at_level(logging.DEBUG, "cache_revalidate"):
@@ -182,15 +196,20 @@ async def test_nothing_is_logged_of_requests(client: httpx.AsyncClient, caplog: 
 async def test_a_request_may_be_run_again(desk: Desk, app: ASGIApp) -> None:
     """A middleware further out that runs the app twice with one scope gets the same answer twice."""
     answers: list[int] = []
+    tagged: list[bool] = []
 
     async def twice(scope: Scope, receive: Receive, send: Send) -> None:
         async def first(message: Message) -> None:
-            answers.extend([message["status"]] if "status" in message else [])
+            if message["type"] == "http.response.start":
+                answers.append(message["status"])
+                tagged.append(b"etag" in dict(message["headers"]))
 
         await app(scope, receive, first)
         await app(scope, receive, send)
 
     async with client_of(twice) as client:
         for method in ("GET", "POST"):
-            assert (await client.request(method, LABELS)).status_code == 200
-    assert answers == [200, 200]
+            answer = await client.request(method, LABELS)
+            answers.append(answer.status_code)
+            tagged.append("etag" in answer.headers)
+    assert (answers, tagged) == ([200] * 4, [True, True, False, False])

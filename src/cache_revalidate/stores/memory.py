@@ -23,7 +23,9 @@ class MemoryStore(Store):
     """Tokens of one process, safe to use from its threads; they are gone when it ends.
 
     At most 250,000 are held, about 100 MB; the oldest are forgotten first, as if they had expired. Two worker
-    processes with a `MemoryStore` each would not hear of each other's bumps: give them a `RedisStore`. `monotonic` is the clock that expiry is measured with, in seconds.
+    processes with a `MemoryStore` each would not hear of each other's bumps: give them a `RedisStore`.
+
+    `monotonic` is the clock that expiry is measured with, in seconds.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
