@@ -21,7 +21,7 @@ from cache_revalidate import (
     Viewer,
     allow_everyone,
 )
-from cache_revalidate.types import ASGIApp, Tokens
+from cache_revalidate.types import ASGIApp, Message, Tokens
 from tests.middleware.conftest import KEYS, Desk, agent, client_of
 
 
@@ -199,3 +199,26 @@ async def test_a_refusal_is_not_logged(client: httpx.AsyncClient, caplog: pytest
     with caplog.at_level(logging.DEBUG, "cache_revalidate"):
         await client.get(KEYS, headers={"x-agent": "bob@2"})
     assert not caplog.records
+
+
+@pytest.mark.parametrize("path", [KEYS, KEYS.replace("/1/", f"/{'9' * 300}/")])
+async def test_head_has_the_length_and_no_body(app: ASGIApp, path: str) -> None:
+    """What is sent to a HEAD has the headers of the GET, and not one byte of the body."""
+
+    async def answer_to(method: str) -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        headers = [(b"x-agent", b"ann@1")]
+        await app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+        return sent
+
+    (start, body), (start_of_head, body_of_head) = await answer_to("GET"), await answer_to("HEAD")
+    assert start_of_head == start
+    assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
+    assert body_of_head["body"] == b""

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from litestar import Litestar, Router, get
+from litestar import Litestar, Router, get, post
 from litestar.config.response_cache import CACHE_FOREVER, ResponseCacheConfig
 from litestar.datastructures import CacheControlHeader, ResponseHeader
+from litestar.routes import HTTPRoute
 from litestar.testing import AsyncTestClient
 
 from cache_revalidate import CacheControl, ConfigurationError, Revalidator, allow_everyone
@@ -107,6 +108,22 @@ def test_response_cache_elsewhere_is_the_apps_business(revalidator: Revalidator)
     plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=allow_everyone))
     cached = ResponseCacheConfig(default_expiration=10)
     assert Litestar([plain, handler_of()], plugins=[plugin], response_cache_config=cached, logging_config=None).routes
+
+
+def test_undeclared_reads_are_left_alone(revalidator: Revalidator) -> None:
+    """A handler that neither is declared nor writes has nothing of the plugin's before it."""
+
+    @get("/plain")
+    async def plain() -> str:
+        return "as ever"
+
+    @post("/plain")
+    async def write() -> None: ...
+
+    app = make_app(revalidator, plain, write)
+    (route,) = (route for route in app.routes if isinstance(route, HTTPRoute) and route.path == "/plain")
+    hooked = {min(handler.http_methods): handler.before_request is not None for handler in route.route_handlers}
+    assert hooked == {"GET": False, "POST": True, "OPTIONS": False}
 
 
 async def test_keys_endpoint_is_in_the_schema(revalidator: Revalidator) -> None:
