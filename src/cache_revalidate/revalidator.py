@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cache_revalidate.exceptions import (
     ConfigurationError,
@@ -155,7 +155,7 @@ class Revalidator:
         owner, changes = self._changes_of(tenant, models)
         return (await self._bump(changes))[owner]
 
-    async def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
+    async def bump_many(self, changes: Mapping[Any, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
         return await self._bump(self._checked(changes))
 
@@ -221,7 +221,7 @@ class Revalidator:
         owner = self.tenant(tenant)
         return owner, {owner: self.known_models(models)}
 
-    def _checked(self, changes: Mapping[object, Collection[str]]) -> Changes:
+    def _checked(self, changes: Mapping[Any, Collection[str]]) -> Changes:
         checked: dict[str, set[str]] = {}
         for tenant, models in changes.items():
             if known := self.known_models(models):
@@ -240,7 +240,7 @@ class SyncDoor:
         owner, changes = self._revalidator._changes_of(tenant, models)
         return self._revalidator._bump_sync(changes)[owner]
 
-    def bump_many(self, changes: Mapping[object, Collection[str]]) -> dict[str, Tokens]:
+    def bump_many(self, changes: Mapping[Any, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
         return self._revalidator._bump_sync(self._revalidator._checked(changes))
 

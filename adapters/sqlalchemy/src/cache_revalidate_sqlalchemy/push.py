@@ -71,7 +71,7 @@ class Pusher:
 
     async def _bump(self, pairs: Pairs) -> None:
         try:
-            await self._revalidator.bump_many(dict(pairs.items()))
+            await self._revalidator.bump_many(pairs)
         except asyncio.CancelledError:
             _logger.error("A bump was cancelled; it is owed: %s", pairs)  # noqa: TRY400
             raise
@@ -80,7 +80,7 @@ class Pusher:
 
     def _bump_sync(self, pairs: Pairs) -> None:
         try:
-            self._revalidator.sync.bump_many(dict(pairs.items()))
+            self._revalidator.sync.bump_many(pairs)
         except Exception as error:  # noqa: BLE001
             _log_failure(error)
 
