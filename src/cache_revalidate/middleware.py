@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias
 
-from cache_revalidate.access import Authorize, Caller, Connection, checked_authorize, viewer_of
+from cache_revalidate.access import Authorize, Caller, Connection, ConnectionT, checked_authorize, viewer_of
 from cache_revalidate.declaration import Declaration
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint, method_not_allowed
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
@@ -36,7 +36,7 @@ _Match: TypeAlias = "Match[_Target]"
 _DEEPEST: Final = 100
 
 
-class CacheRevalidateMiddleware:
+class CacheRevalidateMiddleware(Generic[ConnectionT]):
     """Serves the keys endpoint, and revalidates the declared routes of the ASGI app it wraps.
 
     `authorize(connection, tenant)` says who may see a tenant, and as which viewer: it **must be the same rule that
@@ -59,7 +59,7 @@ class CacheRevalidateMiddleware:
         app: ASGIApp,
         *,
         revalidator: Revalidator,
-        authorize: Authorize[Any] | None = None,
+        authorize: Authorize[ConnectionT] | None = None,
         routes: Routes | None = None,
         keys_path: str | None = DEFAULT_KEYS_PATH,
         tenant_parameter: str = "account_id",

@@ -42,7 +42,7 @@ AsyncEndpoint: TypeAlias = Callable[P, Awaitable[Response]]
 _HINT: Final = "add fresh_when.middleware to the app's list of middleware."
 
 
-class CacheRevalidateMiddleware(middleware.CacheRevalidateMiddleware):
+class CacheRevalidateMiddleware(middleware.CacheRevalidateMiddleware[HTTPConnection]):
     """The core's middleware, whose `authorize(connection, tenant)` is shown Starlette's `HTTPConnection`.
 
     Where it asks for `connection.user`, put this below `AuthenticationMiddleware` in the list.

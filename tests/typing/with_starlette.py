@@ -25,6 +25,11 @@ def whole_number(connection: HTTPConnection, tenant: str) -> int:
     return len(tenant)
 
 
+def wants_a_request(connection: Request, tenant: str) -> str:
+    """Ask for more than a connection."""
+    return f"{connection.method} {tenant}"
+
+
 fresh_when = FreshWhen(revalidator, authorize=agent)
 FreshWhen(revalidator, authorize=whole_number)  # type: ignore[arg-type]
 FreshWhen(revalidator)  # type: ignore[call-arg]
@@ -61,5 +66,7 @@ app = Starlette(
         fresh_when.middleware,
         Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=agent),
         Middleware(CacheRevalidateMiddleware, revalidator="redis://127.0.0.1"),  # type: ignore[arg-type]
+        Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=whole_number),  # type: ignore[arg-type]
+        Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=wants_a_request),  # type: ignore[arg-type]
     ],
 )
