@@ -48,7 +48,7 @@ def test_what_selects_the_answer_is_part_of_its_validator() -> None:
 def test_a_policy_knows_what_its_validators_cover() -> None:
     """Beside what an app negotiates by, the declared headers are covered; `*` and undeclared ones are not."""
     policy = CachePolicy("label", vary=["Authorization", "HX-Request"])
-    assert policy.selecting == (b"accept", b"accept-language", b"hx-request")
-    assert policy.uncovered(None) == []
+    assert policy.selecting == {b"accept", b"accept-language", b"hx-request"}
+    assert policy.uncovered(b"") == []
     assert policy.uncovered(b"Accept, Accept-Encoding, cookie, Origin, HX-REQUEST") == []
     assert policy.uncovered(b"X-Theme, Accept, *, x-theme") == [b"*", b"x-theme"]

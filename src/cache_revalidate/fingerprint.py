@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 
 
-def fingerprint(*parts: str, size: int) -> str:
-    """Return a hash of `parts`, `size` bytes as hex digits, in which no part can pass for another."""
+def fingerprint(*parts: object, size: int) -> str:
+    """Return a hash of `parts`, `size` bytes as hex digits, in which no part can pass for another.
+
+    Parts are strings and bytes, and tuples of such.
+    """
     return hashlib.blake2b(ascii(parts).encode("ascii"), digest_size=size).hexdigest()

@@ -17,7 +17,7 @@ from cache_revalidate.http.headers import joined
 from cache_revalidate.http.vary import merged_vary, vary_members, vary_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import HeaderList, Scope, Tokens, Viewer
@@ -60,15 +60,15 @@ class CachePolicy:
         self.cache_control: Final = CacheControl() if cache_control is None else checked_cache_control(cache_control)
         self.vary: Final = vary_names(vary)
         names = {*_NEGOTIATED, *map(bytes.lower, self.vary)}
-        self.selecting: Final = tuple(sorted(names - _NOT_SELECTING))
+        self.selecting: Final = frozenset(names - _NOT_SELECTING)
         """The request headers, besides those of the viewer, by which answers of different meaning are chosen."""
         if not self.models:
             raise ConfigurationError('A declared route depends on at least one model: write ["label"], say.')
 
-    def uncovered(self, vary: bytes | None) -> list[bytes]:
+    def uncovered(self, vary: bytes) -> list[bytes]:
         """Return the members of an app's Vary whose values no validator of this policy covers."""
         members = {member.lower() for member in vary_members(vary)}
-        return sorted(members - _NOT_SELECTING - set(self.selecting))
+        return sorted(members - _NOT_SELECTING - self.selecting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ class Freshness:
             return own
         if joined(own, b"etag") is not None:
             return self._marked(own, None)
-        if uncovered := self.policy.uncovered(joined(own, b"vary")):
+        vary = joined(own, b"vary")
+        if vary is not None and (uncovered := self.policy.uncovered(vary)):
             self.own_headers.warn_of(uncovered)
             return self._marked(own, None)
         self.own_headers.remember(self.etag, own)
@@ -181,17 +182,16 @@ async def read_freshness(
     return Freshness(policy, tokens, etag, own_headers)
 
 
-def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Iterable[bytes] = ()) -> bytes:
+def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Collection[bytes] = ()) -> bytes:
     """Return the weak entity tag, at these tokens, of what the viewer behind `tag` asks for in `scope`.
 
     A validator belongs to one resource, its path and query, so the tag of a list says nothing of an object that was
     never there; and to what the headers named in `selecting` choose of it (RFC 9110 section 12.1).
     """
-    fields = (joined(scope["headers"], name) or b"" for name in selecting)
-    parts = (scope.get("query_string", b""), *fields)
-    return _entity_tag(tag, *tokens, *tokens.values(), scope["path"], *(part.decode("latin-1") for part in parts))
+    selected = tuple([(name, value) for name, value in scope["headers"] if name in selecting])
+    return _entity_tag(tag, tuple(tokens.items()), scope["path"], scope.get("query_string", b""), selected)
 
 
 @lru_cache(maxsize=1024)
-def _entity_tag(*parts: str) -> bytes:
+def _entity_tag(*parts: object) -> bytes:
     return weak(fingerprint(*parts, size=16))

@@ -108,7 +108,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     async def _declared(
         self, declaration: Declaration, scope: Scope, receive: Receive, send: Send, match: _Match
     ) -> None:
-        exchange = self._exchange(scope, match)
+        exchange = self._exchange(scope, None)
         if answer := await declaration.decide(exchange, scope, partial(self._caller, scope, match)):
             await answer.send(send, method=scope["method"])
         elif exchange.is_declared:
@@ -116,7 +116,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         else:  # The caller was refused.
             await self.app(scope, receive, send)
 
-    def _exchange(self, scope: Scope, match: _Match | None) -> Exchange:
+    def _exchange(self, scope: Scope, written: _Match | None) -> Exchange:
         async def may_see(tenant: str) -> bool:
             try:
                 await self._viewer(scope, tenant)
@@ -125,7 +125,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
             return True
 
         try:
-            tenant = match.tenant(self._revalidator.tenant) if match else None
+            tenant = written.tenant(self._revalidator.tenant) if written else None
         except InvalidTenantError:
             tenant = None
         return Exchange.begun(self._revalidator, scope, tenant=tenant, may_see=may_see)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cache_revalidate.http.headers import joined
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -37,10 +35,13 @@ def if_none_match_field(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
     If-Match and If-Unmodified-Since are evaluated before it (section 13.2.2), and the app alone can do that.
     """
-    headers = tuple(headers)
-    if any(name in _EVALUATED_BEFORE for name, _ in headers):
-        return None
-    return joined(headers, b"if-none-match")
+    lines = []
+    for name, value in headers:
+        if name == b"if-none-match":
+            lines.append(value)
+        elif name in _EVALUATED_BEFORE:
+            return None
+    return b", ".join(lines) if lines else None
 
 
 def if_none_match(field: bytes, etag: bytes) -> bool:
