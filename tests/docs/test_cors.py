@@ -1,4 +1,4 @@
-"""CORS set up as the HTTP page says lets a script of another origin revalidate, and see what it needs."""
+"""Rule 23: CORS set up as the HTTP page says lets a script of another origin revalidate, and see what it needs."""
 
 from typing import Any
 

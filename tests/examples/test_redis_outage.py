@@ -6,8 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.async_api import Browser, expect
 
 from tests.examples.desks import KEYS, LISTS, Desk, Setup, changed, new_name, reached, running
+from tests.examples.screenshot import edit_first_label, logged, sign_in
 from tests.support.servers import PostgresServer, RedisServer
 
 SECONDS = 20.0
@@ -89,3 +91,29 @@ def test_edit_made_while_redis_was_frozen(agent: httpx.Client, redis_server_own:
     while (answer := agent.get(LISTS["label"], headers=validator)).status_code == 304:
         assert time.monotonic() < deadline, "the edit was never heard of"
     assert title in answer.text
+
+
+async def test_page_shows_an_edit_made_without_redis(
+    browser: Browser, desk: Desk, redis_server_own: RedisServer
+) -> None:
+    """Without Redis the page fetches every list anew, so a person's own edit is seen; with Redis back it is a 304."""
+    page = await browser.new_page()
+    await page.goto(desk.base_url)
+    await sign_in(page, "demo-agent-1")
+    await logged(page, 4)
+    redis_server_own.kill()
+    title = new_name()
+    await edit_first_label(page, title)
+    requests = await logged(page, 9)
+    assert requests[KEYS][0] == "503"
+    assert {requests[path] for path in LISTS.values()} == {("200", "reached", "reached")}
+    await expect(page.get_by_test_id("rows-label").get_by_label("Title").first).to_have_value(title)
+    await expect(page.get_by_test_id("token-label")).to_contain_text("unknown")
+    redis_server_own.start()
+    for count in range(13, 13 + 4 * 20, 4):
+        await page.get_by_role("button", name="Reload all").click()
+        if (await logged(page, count))[LISTS["label"]][0] == "304":
+            break
+        await page.wait_for_timeout(200)
+    else:
+        pytest.fail("the labels were never answered 304 again")

@@ -39,9 +39,13 @@ async function request(of, method, url, body) {
   logRequest(of, method, url, response, received.byteLength, performance.now() - started);
   if (response.status === 304) return held.data;
   const data = received.byteLength ? JSON.parse(new TextDecoder().decode(received)) : null;
-  if (!response.ok) throw new Error(`${response.status}: ${data?.detail ?? response.statusText}`);
+  if (!response.ok) {
+    const message = `${response.status}: ${data?.detail ?? response.statusText}`;
+    throw Object.assign(new Error(message), { status: response.status });
+  }
   const etag = response.headers.get("ETag");
   if (method === "GET" && etag) of.held.set(url, { etag, data });
+  else of.held.delete(url);
   return data;
 }
 
@@ -78,14 +82,24 @@ function logRequest(of, method, url, response, bytes, milliseconds) {
 
 // ── Revalidation ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Ask for the tokens, by model; without their store (503) nobody knows them, and all that is held counts as stale. */
+async function currentTokens(of) {
+  try {
+    return (await request(of, "GET", path(of, "cache_keys"))).cache_keys;
+  } catch (error) {
+    if (error.status === 503) return {};
+    throw error;
+  }
+}
+
 /** Ask for the tokens, then for the lists of `models`: by default those whose token changed. */
 async function revalidate(of, models) {
-  const { cache_keys: tokens } = await request(of, "GET", path(of, "cache_keys"));
+  const tokens = await currentTokens(of);
   if (of !== session) return;
-  const changed = MODELS.filter((model) => tokens[model] !== of.tokens[model]);
+  const changed = MODELS.filter((model) => !tokens[model] || tokens[model] !== of.tokens[model]);
   const known = Object.keys(of.tokens).length > 0;
   for (const model of MODELS) {
-    $(`[data-testid=token-${model}]`).textContent = tokens[model];
+    $(`[data-testid=token-${model}]`).textContent = tokens[model] ?? "unknown: the store is away";
     panel(model).classList.toggle("changed", known && changed.includes(model));
   }
   for (const model of models ?? changed) {
