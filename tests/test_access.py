@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cache_revalidate import EVERYONE, Connection, Refused, Revalidator, Viewer, allow_everyone
+from cache_revalidate import EVERYONE, ConfigurationError, Connection, Refused, Revalidator, Viewer, allow_everyone
 from cache_revalidate.access import checked_viewer, viewer_of
 
 CONNECTION = Connection({"type": "http", "headers": [(b"x-key", b"a"), (b"x-key", b"b")], "user": "me"})
@@ -71,6 +71,13 @@ async def test_an_exception_is_a_refusal_and_logged(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.ERROR), pytest.raises(Refused):
         await viewer_of(broken, CONNECTION, "1")
     assert "KeyError" in caplog.text
+
+
+@pytest.mark.parametrize("challenge", ["", " ", "Bearer\r\nSet-Cookie: a=b", 'Basic realm="Büro"'])
+def test_a_challenge_is_a_headers_value(challenge: str) -> None:
+    """A challenge that no server would send is refused where it is made, and so refuses the caller all the same."""
+    with pytest.raises(ConfigurationError, match="WWW-Authenticate"):
+        Refused(challenge)
 
 
 async def test_refused_passes_with_its_challenge(caplog: pytest.LogCaptureFixture) -> None:

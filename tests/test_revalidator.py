@@ -366,6 +366,7 @@ def test_models_are_sorted() -> None:
         (MODELS, {"namespace": None}, "namespace"),
         (MODELS, {"expiry": 0}, "72 hours are expiry=72"),
         (MODELS, {"expiry": 0.5}, "72 hours are expiry=72"),
+        (MODELS, {"expiry": 1e18}, "72 hours are expiry=72"),
         (MODELS, {"expiry": -1}, "72 hours are expiry=72"),
         (MODELS, {"expiry": "72"}, "72 hours are expiry=72"),
         (MODELS, {"expiry": float("inf")}, "72 hours are expiry=72"),

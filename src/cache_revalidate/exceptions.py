@@ -25,9 +25,14 @@ class Refused(CacheRevalidateError):  # noqa: N818 - an answer of `authorize`, n
     """Raised by an `authorize` function to refuse a caller.
 
     `challenge`, for a caller who is not signed in at all, is the value of `WWW-Authenticate` (RFC 9110
-    section 11.6.1): the keys endpoint then answers 401 instead of 403.
+    section 11.6.1): the keys endpoint then answers 401 instead of 403. Raises `ConfigurationError` if it can't be
+    a header's value.
     """
 
     def __init__(self, challenge: str | None = None) -> None:
+        if challenge is not None and not (challenge.isascii() and challenge.isprintable() and challenge.strip()):
+            raise ConfigurationError(
+                f"{challenge!r} can't be the value of WWW-Authenticate: write printable ASCII, Refused('Bearer') say."
+            )
         super().__init__("The caller may not see this tenant.")
         self.challenge = challenge

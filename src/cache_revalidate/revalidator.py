@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NAMESPACE: Final = "cache_revalidate"
 DEFAULT_EXPIRY: Final = 72 * 3600.0
+_LONGEST_EXPIRY: Final = 3653 * 24 * 3600.0
 
 # Owed tenants that are paid beside the caller's own: a store that was away long must not be held up by one call.
 _PAID_AT_ONCE: Final = 256
@@ -350,8 +351,8 @@ def _checked_keyspace(namespace: str, expiry: float) -> Keyspace:
         raise ConfigurationError(
             f"namespace {namespace!r} needs 1 to 64 characters, each an ASCII letter, a digit or one of . _ : -"
         )
-    if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 1 <= expiry < float("inf"):
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float) or not 1 <= expiry <= _LONGEST_EXPIRY:
         raise ConfigurationError(
-            f"expiry {expiry!r} is not a number of seconds, 1 or more: 72 hours are expiry=72 * 3600."
+            f"expiry {expiry!r} is not a number of seconds, from 1 to ten years: 72 hours are expiry=72 * 3600."
         )
     return Keyspace(namespace, float(expiry))

@@ -152,6 +152,7 @@ async def test_full_memory(open_store: OpenStore, keyspace: Keyspace, redis_serv
         (redis.exceptions.AuthorizationError("no"), "mend the user"),
         (redis.exceptions.RedisClusterException("odd"), "failed: RedisClusterException: odd"),
         (redis.TimeoutError("late"), "did not answer within 0.5 s"),
+        (RuntimeError("no running event loop"), "needs asyncio"),
     ],
 )
 def test_message(error: Exception, message: str) -> None:

@@ -12,7 +12,7 @@ def store_error(error: Exception, address: str, timeout: float) -> StoreError:
     return StoreError(f"Redis at {address} {_what_happened(error, timeout)}")
 
 
-def _what_happened(error: Exception, timeout: float) -> str:  # noqa: PLR0911 - one line per kind of failure
+def _what_happened(error: Exception, timeout: float) -> str:  # noqa: C901, PLR0911 - one line per kind of failure
     match error:
         case StoreError():
             return str(error)
@@ -33,6 +33,8 @@ def _what_happened(error: Exception, timeout: float) -> str:  # noqa: PLR0911 - 
             return "is out of memory: raise its maxmemory, or set maxmemory-policy to volatile-ttl."
         case redis.exceptions.NoPermissionError():
             return f"forbids the call ({error}): allow the user EVAL and EVALSHA and what the scripts call."
+        case RuntimeError() if str(error) == "no running event loop":
+            return "is asked by redis-py, which needs asyncio: run the app on it, not on trio."
         case _ if str(error).startswith("NOAUTH"):
             return "wants a password: put it into the URL, as in redis://user:password@host."
         case _:
