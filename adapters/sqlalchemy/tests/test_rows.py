@@ -15,7 +15,7 @@ from adapters.sqlalchemy.tests.desk import (
     conversation_labels,
     new_revalidator,
 )
-from sqlalchemy import Engine, ForeignKey, func, inspect, select
+from sqlalchemy import Engine, ForeignKey, event, func, inspect, select
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -533,3 +533,65 @@ def test_nothing_is_asked_of_the_database_for_what_is_loaded(
         label.account_id = 2
     assert bumped() == {"label 1", "label 2"}
     assert [statement.split()[0] for statement in statements] == ["UPDATE"]
+
+
+def test_a_row_that_is_deleted_and_added_anew_in_one_flush_touches_both_tenants(
+    sessions: Sessions, bumped: Bumped, add: Add
+) -> None:
+    """SQLAlchemy makes one UPDATE of the two, and tells of it by no event of an UPDATE's beginning."""
+    add(Label(id=1, account_id=1))
+    with sessions.begin() as session:
+        session.delete(session.get_one(Label, 1))
+        session.add(Label(id=1, account_id=2))
+    assert bumped() == {"label 1", "label 2"}
+
+
+def test_what_a_later_listener_changes_is_noted(sessions: Sessions, bumped: Bumped, add: Add) -> None:
+    """An app's own `before_update` may be the one that makes an assigned object a changed one."""
+    add(Label(id=1, account_id=1, title="a"))
+
+    def stamp(_: object, __: object, label: Label) -> None:
+        label.title = "stamped"
+
+    event.listen(Label, "before_update", stamp)
+    try:
+        with sessions.begin() as session:
+            label = session.get_one(Label, 1)
+            label.title = "b"
+            label.title = "a"
+    finally:
+        event.remove(Label, "before_update", stamp)
+    assert bumped() == {"label 1"}
+
+
+def test_foreign_keys_that_a_post_update_writes_are_noted(engine: Engine, store: RecordingStore) -> None:
+    """`post_update` writes the children's foreign keys in an UPDATE of its own, which has no events."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Item(Own):
+        __tablename__ = "items"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int]
+        shelf_id: Mapped[int | None] = mapped_column(ForeignKey("shelves.id"))
+
+    class Shelf(Own):
+        __tablename__ = "shelves"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        items: Mapped[list[Item]] = relationship(post_update=True)
+
+    Own.metadata.create_all(engine)
+    sessions = sessionmaker(engine)
+    attachment = attach(Revalidator(["item"], store), sessions, {Item: "account_id"})
+    with sessions.begin() as session:
+        session.add_all([Shelf(id=1), Item(id=1, account_id=1)])
+    store.bumped()
+    with sessions.begin() as session:
+        shelf, item = session.get_one(Shelf, 1), session.get_one(Item, 1)
+        shelf.items.append(item)
+    assert store.bumped() == {"item 1"}
+    with sessions.begin() as session:
+        session.delete(session.get_one(Shelf, 1))
+    assert store.bumped() == {"item 1"}
+    attachment.detach()

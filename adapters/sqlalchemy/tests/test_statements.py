@@ -327,3 +327,34 @@ def test_joined_subclasses_are_judged_by_their_bases_tenant(engine: Engine, stor
         with pytest.raises(UnknownTenantError):
             session.execute(cast("Table", Company.__table__).insert().values(id=77))
     attachment.detach()
+
+
+@pytest.mark.parametrize("moment", ["before_flush", "after_flush"])
+def test_bulk_methods_in_flush_listeners_are_judged(sessions: Sessions, bumped: Bumped, moment: str) -> None:
+    """What a listener writes past the unit of work is no part of the flush around it."""
+
+    def write(session: Session, *_: object) -> None:
+        session.bulk_insert_mappings(Team, [{"account_id": 2}])
+
+    event.listen(sessions, moment, write)
+    with sessions.begin() as session:
+        session.add(Label(account_id=1))
+    assert bumped() == {"label 1", "team 2"}
+
+
+def test_bulk_methods_after_a_flush_that_a_listener_refused_are_judged(sessions: Sessions, bumped: Bumped) -> None:
+    """A flush that was announced and never began is over."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError
+
+    with sessions.begin() as session:
+        label = Label(account_id=1)
+        session.add(label)
+        event.listen(session, "before_flush", refuse)
+        with pytest.raises(ValueError):
+            session.flush()
+        event.remove(session, "before_flush", refuse)
+        session.expunge(label)
+        session.bulk_insert_mappings(Team, [{"account_id": 2}])
+    assert bumped() == {"team 2"}

@@ -31,8 +31,7 @@ class Rows:
     def __init__(self, rules: Rules, sessions: Sessions) -> None:
         self._rules = rules
         self._sessions = sessions
-        if rules.links:
-            sessions.listeners["after_flush"] = self._flushed
+        sessions.listeners["after_flush"] = self._flushed
 
     def listen(self, listening: Listening) -> None:
         """Listen to the rows of all attached classes and of those with a many-to-many relationship to one."""
@@ -46,12 +45,19 @@ class Rows:
         for cls in {*self._rules.rows, *self._rules.links}:
             listening.listen(cls, listeners, propagate=True)
 
-    def _before_insert(self, _: Mapper[Any], connection: Connection, obj: object) -> None:
-        self._sessions.flushing(object_session(obj), connection)
+    def _before_insert(self, mapper: Mapper[Any], connection: Connection, obj: object) -> None:
+        session = self._sessions.flushing(object_session(obj), connection)
+        if session is not None:
+            # A deleted object and a new one of the same identity become one UPDATE, of which no other event tells.
+            replaced = session.identity_map.get(mapper.identity_key_from_instance(obj))
+            if replaced is not None:
+                for rule in self._rules.of(replaced):
+                    self._sessions.note(session, connection, rule.models, rule.source.before(replaced))
 
     def _after_insert(self, _: Mapper[Any], connection: Connection, obj: object) -> None:
         session = self._sessions.flushing(object_session(obj), connection)
         if session is not None:
+            self._sessions.open(session, connection)[0].noted.add(sa_inspect(obj))
             for rule in self._rules.of(obj):
                 self._sessions.note(session, connection, rule.models, rule.source.now(obj))
 
@@ -59,13 +65,13 @@ class Rows:
         session = self._sessions.flushing(object_session(obj), connection)
         # The unit of work asks for an UPDATE of whatever was assigned to, be it the same value.
         if session is not None and session.is_modified(obj, include_collections=False):
-            self._sessions.open(session, connection)[0].changing.add(sa_inspect(obj))
+            self._sessions.open(session, connection)[0].noted.add(sa_inspect(obj))
             for rule in self._rules.of(obj):
                 self._sessions.note(session, connection, rule.models, rule.source.before(obj))
 
     def _after_update(self, _: Mapper[Any], connection: Connection, obj: object) -> None:
         session = self._sessions.flushing(object_session(obj), connection)
-        if session is not None and sa_inspect(obj) in self._sessions.open(session, connection)[0].changing:
+        if session is not None and sa_inspect(obj) in self._sessions.open(session, connection)[0].noted:
             for rule in self._rules.of(obj):
                 self._sessions.note(session, connection, rule.models, rule.source.now(obj))
 
@@ -78,8 +84,16 @@ class Rows:
                 self._note_link(session, obj, link, gone=True)
 
     def _flushed(self, session: Session, _: object) -> None:
-        """Note the many-to-many relationships that were changed, now that the rows at both ends are written."""
+        """Note what the rows' own events did not tell, now that all rows are written.
+
+        These are the many-to-many relationships that were changed, and objects that were changed after their
+        `before_update`: by another listener, by a relationship's `post_update`, or in place of a deleted one.
+        """
+        noted = self._sessions.noted(session)
         for obj in chain(session.new, session.dirty):
+            rules = self._rules.of(obj)
+            if rules and sa_inspect(obj) not in noted and session.is_modified(obj, include_collections=False):
+                self._note(session, obj, rules)
             for link in self._rules.links_of(obj):
                 self._note_link(session, obj, link)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -77,7 +77,7 @@ class Rules:
     associations: frozenset[Table]
     """The attached tables whose rows many-to-many relationships write."""
 
-    def of(self, obj: object) -> Iterable[RowRule]:
+    def of(self, obj: object) -> Sequence[RowRule]:
         """Return the rules of an object's class and of its bases."""
         return [self.rows[cls] for cls in type(obj).__mro__ if cls in self.rows]
 

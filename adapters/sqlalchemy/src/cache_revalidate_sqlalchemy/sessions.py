@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection, Engine
-    from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+    from sqlalchemy.orm import InstanceState, Session, SessionTransaction, UOWTransaction
 
     from cache_revalidate_sqlalchemy.connections import Connections, ConnectionState
     from cache_revalidate_sqlalchemy.listening import Listening
@@ -27,12 +27,24 @@ class Work:
         self.pending: Pending[ConnectionState] = Pending()
         self.connections: set[ConnectionState] = set()
         self.bumping: Task[None] | None = None
-        self.changing: set[InstanceState[Any]] = set()
-        """The objects whose rows this flush changes, from before their UPDATE on."""
-        self.in_flush = False
-        """The unit of work writes rows that its own events tell of."""
+        self.noted: set[InstanceState[Any]] = set()
+        """The objects whose rows this flush writes and that are noted, from before their UPDATE on."""
+        self.flush: UOWTransaction | SessionTransaction | None = None
+        """The flush that was announced, or its transaction."""
         self.in_judged_statement = False
         """A bulk statement runs whose tenants are known."""
+
+    @property
+    def in_flush(self) -> bool:
+        """Whether the unit of work writes rows, of which its own events tell."""
+        session = self.session()
+        # A flush that is announced may write nothing, and its listeners may write past the unit of work: the
+        # innermost transaction is then another. No public call tells that one.
+        return session is not None and self.is_flush(session._transaction)
+
+    def is_flush(self, transaction: SessionTransaction | None) -> bool:
+        """Say whether a transaction is the one that the flush opened for itself."""
+        return transaction is not None and getattr(self.flush, "transaction", self.flush) is transaction
 
     def take(self, state: ConnectionState) -> Pairs:
         """Give away what was touched on a connection."""
@@ -71,7 +83,7 @@ class Sessions:
             return None
         # The first row that this session writes: its own events tell of all that comes.
         self._listening.listen(session, self.listeners)
-        self.open(session, connection)[0].in_flush = True
+        self.open(session, connection)[0].flush = session._transaction
         return session
 
     def working_on(self, connection: Connection) -> Work | None:
@@ -104,6 +116,10 @@ class Sessions:
         for tenant in tenants:
             if tenant is not None and (canonical := self._pusher.canonical(tenant)) is not None:
                 yield canonical
+
+    def noted(self, session: Session) -> set[InstanceState[Any]]:
+        """Return the objects that the session's flush has noted by now."""
+        return self._work(session).noted
 
     def push_durable(self, work: Work) -> None:
         """Bump what was touched on AUTOCOMMIT connections, as soon as it is written."""
@@ -150,10 +166,10 @@ class Sessions:
             return
         if transaction.nested:
             work.pending.drop(transaction, unless=lambda state: state.may_be_durable)
-        elif transaction.parent is not None:
-            work.in_flush = False
-            work.changing.clear()
-        else:
+        elif work.is_flush(transaction):
+            work.flush = None
+            work.noted.clear()
+        elif transaction.parent is None:
             del self._works[session]
             self._close(work)
 
@@ -169,8 +185,8 @@ class Sessions:
         self._pusher.wait(work.bumping)
         self._pusher.push(due)
 
-    def _flush_begins(self, session: Session, *_: Any) -> None:
-        self._work(session).in_flush = True
+    def _flush_begins(self, session: Session, flush: UOWTransaction, _: object) -> None:
+        self._work(session).flush = flush
 
     def _flushed(self, session: Session, *_: Any) -> None:
         self.push_durable(self._work(session))
