@@ -19,9 +19,22 @@ from adapters.sqlalchemy.tests.desk import (
     new_revalidator,
     team_table,
 )
-from sqlalchemy import Connection, Engine, ForeignKey, Table, delete, event, insert, select, text, update
+from sqlalchemy import (
+    Alias,
+    Connection,
+    Engine,
+    ForeignKey,
+    Table,
+    delete,
+    event,
+    insert,
+    lambda_stmt,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column, sessionmaker
 
 from cache_revalidate import Revalidator
 from cache_revalidate_sqlalchemy import UnknownTenantError, attach, touch
@@ -38,6 +51,9 @@ def _query_delete(session: Session) -> None:
     session.query(Label).filter_by(account_id=1).delete()
 
 
+other = aliased(Label)
+alias = cast("Alias", label_table.alias())
+
 SEEN: list[tuple[Callable[[Session], Any], set[str]]] = [
     (lambda s: s.execute(update(Label).where(Label.account_id == 1).values(title="x")), {"label 1"}),
     (lambda s: s.execute(update(Label).where(Label.account_id == 1).values(account_id=2)), {"label 1", "label 2"}),
@@ -52,6 +68,16 @@ SEEN: list[tuple[Callable[[Session], Any], set[str]]] = [
     (lambda s: s.execute(label_table.update().where(label_table.c.account_id == 1).values(title="x")), {"label 1"}),
     (lambda s: s.execute(label_table.insert(), [{"account_id": 1}]), {"label 1"}),
     (lambda s: s.execute(label_table.delete().where(label_table.c.account_id == 1)), {"label 1"}),
+    (
+        lambda s: s.execute(lambda_stmt(lambda: update(Label).where(Label.account_id == 1).values(title="x"))),
+        {"label 1"},
+    ),
+    (
+        lambda s: s.connection().execute(lambda_stmt(lambda: delete(Label).where(Label.account_id == 1))),
+        {"label 1"},
+    ),
+    (lambda s: s.execute(update(other).where(other.account_id == 1).values(title="x")), {"label 1"}),
+    (lambda s: s.execute(delete(alias).where(alias.c.account_id == 1)), {"label 1"}),
     (_query_update, {"label 1"}),
     (_query_delete, {"label 1"}),
     (lambda s: s.connection().execute(label_table.insert().values(account_id=1)), {"label 1"}),
@@ -324,6 +350,8 @@ def test_joined_subclasses_are_judged_by_their_bases_tenant(engine: Engine, stor
     with sessions() as session:
         with pytest.raises(UnknownTenantError):
             session.execute(update(Company).where(Company.size == 3).values(size=4))
+        with pytest.raises(UnknownTenantError):  # nothing joins the two tables: it would change all companies
+            session.execute(update(Company).where(Company.owner == 3).values(size=4))
         with pytest.raises(UnknownTenantError):
             session.execute(cast("Table", Company.__table__).insert().values(id=77))
     attachment.detach()
@@ -358,3 +386,51 @@ def test_bulk_methods_after_a_flush_that_a_listener_refused_are_judged(sessions:
         session.expunge(label)
         session.bulk_insert_mappings(Team, [{"account_id": 2}])
     assert bumped() == {"team 2"}
+
+
+def test_a_null_tenant_that_a_default_replaces_is_unknown(engine: Engine, store: RecordingStore) -> None:
+    """The ORM leaves a None out of a bulk INSERT, so the row belongs to the tenant of the column's default."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Item(Own):
+        __tablename__ = "items"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int | None] = mapped_column(server_default="7")
+
+    Own.metadata.create_all(engine)
+    sessions = sessionmaker(engine)
+    attachment = attach(Revalidator(["item"], store), sessions, {Item: "account_id"})
+    with sessions.begin() as session, pytest.raises(UnknownTenantError, match="bulk INSERT of items"):
+        session.execute(insert(Item), [{"account_id": None}])
+    attachment.detach()
+
+
+def test_bulk_methods_on_a_concrete_subclass_are_judged(engine: Engine, store: RecordingStore) -> None:
+    """A concrete subclass holds the tenant in a column of its own table."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Contact(Own):
+        __tablename__ = "contacts"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int]
+
+    class Company(Contact):
+        __tablename__ = "companies"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        account_id: Mapped[int]
+        __mapper_args__ = {"concrete": True}  # noqa: RUF012
+
+    Own.metadata.create_all(engine)
+    sessions = sessionmaker(engine)
+    attachment = attach(Revalidator(["contact"], store), sessions, {Contact: "account_id"})
+    with sessions.begin() as session:
+        session.bulk_insert_mappings(Company, [{"account_id": 1}])
+    assert store.bumped() == {"contact 1"}
+    with sessions.begin() as session:
+        session.execute(update(Company).where(Company.account_id == 1).values(account_id=2))
+    assert store.bumped() == {"contact 1", "contact 2"}
+    attachment.detach()

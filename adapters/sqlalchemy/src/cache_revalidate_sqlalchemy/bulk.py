@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from sqlalchemy import BinaryExpression, BindParameter, BooleanClauseList, ColumnElement, Delete, Insert, Update
+from sqlalchemy import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    Column,
+    ColumnElement,
+    Delete,
+    FromClause,
+    Insert,
+    Update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import operators
 
@@ -35,12 +45,28 @@ class Held:
     names: frozenset[str]
     """What the columns are called in VALUES and in parameters."""
 
+    @property
+    def has_default(self) -> bool:
+        """Whether a row that is written without a tenant may come to have one."""
+        return any(
+            getattr(column, "default", None) is not None or getattr(column, "server_default", None) is not None
+            for column in self.columns
+        )
+
     @classmethod
     def of(cls, columns: Iterable[ColumnElement[Any]], *names: str) -> Held:
         """Return where `columns` hold the tenant, which are also called `names`."""
         held = frozenset(columns)
         called = (str(name) for column in held for name in (column.key, getattr(column, "name", None)) if name)
         return cls(held, frozenset(names).union(called))
+
+    def inside(self, written: FromClause) -> Held:
+        """Return the same for a table that is written, maybe under an alias.
+
+        Other tables' columns, those of a base class's among them, say nothing of its rows.
+        """
+        columns = (written.corresponding_column(cast("Column[Any]", column)) for column in self.columns)
+        return Held(frozenset(column for column in columns if column is not None), self.names)
 
 
 class _Unknown(Exception):  # noqa: N818 - an answer, caught below
@@ -80,7 +106,8 @@ class _Reader:
         given: dict[Any, Any] = {**(statement._values or {}), **parameters}
         for row in rows or [given]:
             values = list(self._tenants_in(row, parameters)) if isinstance(row, Mapping) else []
-            if not values:
+            # The ORM leaves a None out, so that the column's default takes its place.
+            if not values or (None in values and self._held.has_default):
                 raise _Unknown
             yield from values
 

@@ -45,7 +45,9 @@ class ColumnSource:
     """The tenant is one of the object's own columns."""
 
     def __init__(self, mapper: Mapper[Any], key: str) -> None:
-        columns = mapper.column_attrs[key].columns
+        # Concrete subclasses have columns of their own.
+        kinds = [sub for sub in mapper.self_and_descendants if key in sub.column_attrs]
+        columns = {column for sub in kinds for column in sub.column_attrs[key].columns}
         self.held: Held | None = Held.of(columns, key)
         self._mapper = mapper
         self._key = key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from sqlalchemy import Delete, Insert, Update
+from sqlalchemy import Alias, Delete, Insert, StatementLambdaElement, Update
 from sqlalchemy.orm import FromStatement
 
 from cache_revalidate_sqlalchemy.bulk import Dml, UnknownTenantError, tenants_of
@@ -103,7 +103,7 @@ class Statements:
             self._connections.push_written(connection)
 
     def _rules_for(self, statement: Dml | None) -> Sequence[TableRule]:
-        return () if statement is None else self._rules.tables.get(cast("Table", statement.table), ())
+        return () if statement is None else self._rules.tables.get(_table(statement), ())
 
     def _judge(
         self,
@@ -119,14 +119,15 @@ class Statements:
             return [(rule.models, tenants) for rule in rules]
         judged = []
         for rule in rules:
-            found = tenants_of(statement, parameters, rule.held) if rule.held else None
+            held = rule.held.inside(statement.table) if rule.held else None
+            found = tenants_of(statement, parameters, held) if held else None
             judged.append((rule.models, self._unknown(connection, statement, rule) if found is None else found))
         return judged
 
     def _unknown(self, connection: Connection, statement: Dml, rule: TableRule) -> Iterable[object]:
         if self._on_unknown_tenant != "error":
             return as_tenants(self._on_unknown_tenant(connection, statement))
-        table = cast("Table", statement.table).name
+        table = _table(statement).name
         models = ", ".join(rule.models)
         known_by = (
             f"name them in its {'VALUES' if isinstance(statement, Insert) else 'WHERE'} "
@@ -135,7 +136,7 @@ class Statements:
             else f"this table does not hold the tenant of {models}"
         )
         raise UnknownTenantError(
-            f"This bulk {type(statement).__name__.upper()} of {table} does not say which tenants' {models} it touches, "
+            f"This bulk {statement.__visit_name__.upper()} of {table} does not say which tenants' {models} it touches, "
             f"so it was not executed. Ways out: {known_by}; give them with .execution_options({OPTION}=[...]), "
             "where [] means none; load the objects and change those; or pass attach(..., on_unknown_tenant=...) "
             "a function that returns them."
@@ -144,9 +145,19 @@ class Statements:
 
 def _dml(statement: Executable) -> Dml | None:
     """Return the INSERT, UPDATE or DELETE that is executed, be it to return objects."""
+    if isinstance(statement, StatementLambdaElement):
+        statement = statement._resolved  # no public call gives the statement that a lambda stands for
     if isinstance(statement, FromStatement):
         statement = statement.element
     return statement if isinstance(statement, Insert | Update | Delete) else None
+
+
+def _table(statement: Dml) -> Table:
+    """Return the table that is written, be it under another name."""
+    table: Any = statement.table
+    while isinstance(table, Alias):
+        table = table.element
+    return cast("Table", table)
 
 
 def _as_list(parameters: object) -> list[Parameters]:
