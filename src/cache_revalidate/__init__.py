@@ -15,8 +15,9 @@ from cache_revalidate.freshness import CachePolicy
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.revalidator import Revalidator, Stats
-from cache_revalidate.stores import Keyspace, MemoryStore, NullStore, Store
+from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, NullStore, Store
 from cache_revalidate.tenants import canonical_tenant
+from cache_revalidate.token import is_token, new_token, token_clock
 from cache_revalidate.types import EVERYONE, Viewer
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ __all__ = [
     "CacheRevalidateMiddleware",
     "ConfigurationError",
     "Connection",
+    "CopyStore",
+    "FoldingStore",
     "InvalidTenantError",
     "Keyspace",
     "MemoryStore",
@@ -43,6 +46,9 @@ __all__ = [
     "Viewer",
     "allow_everyone",
     "canonical_tenant",
+    "is_token",
+    "new_token",
+    "token_clock",
 ]
 
 

@@ -20,7 +20,7 @@ from cache_revalidate.exceptions import (
 )
 from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
-from cache_revalidate.stores import Keyspace, MemoryStore, Store
+from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, Store
 from cache_revalidate.tenants import canonical_tenant, checked_tenant
 from cache_revalidate.types import EVERYONE
 
@@ -164,6 +164,15 @@ class Revalidator:
         """Bump all models of a tenant: every client of it refetches everything."""
         return await self.bump(tenant, *self.models)
 
+    async def fold_many(self, changes: Mapping[Any, Collection[str]], *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Make new tokens of what committed transactions have noted in their database; return them by tenant.
+
+        For stores whose truth is there, and the adapters that note it: whoever calls `bump` need not know of this.
+        `in_doubt` says that the transaction may be committed a little later, or never. Raises `StoreError` if the
+        database is away; what was noted stays noted, and this process folds it before it reads those tokens again.
+        """
+        return await self._fold(self._checked(changes), in_doubt=in_doubt)
+
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002
         """Run around the app: say at the start if the store can't be reached, close it at the end.
@@ -174,10 +183,8 @@ class Revalidator:
             await self.store.check()
         except StoreError as error:
             _logger.error("The app starts without its store of version tokens, uncached: %s", error)  # noqa: TRY400
-        try:
+        async with self.store.running(self.keyspace):
             yield
-        finally:
-            await self.store.aclose()
 
     async def _bump(self, changes: Changes) -> dict[str, Tokens]:
         if not changes:
@@ -194,6 +201,35 @@ class Revalidator:
             minted = self.store.bump_sync(self.keyspace, due)
         record_minted(self, minted)
         return _named(minted, changes)
+
+    async def _fold(self, changes: Changes, *, in_doubt: bool) -> dict[str, Tokens]:
+        if not changes:
+            return {}
+        with self._counted_fold() as store:
+            tokens = await store.fold(self.keyspace, changes, in_doubt=in_doubt)
+        record_minted(self, tokens)
+        return tokens
+
+    def _fold_sync(self, changes: Changes, *, in_doubt: bool) -> dict[str, Tokens]:
+        if not changes:
+            return {}
+        with self._counted_fold() as store:
+            tokens = store.fold_sync(self.keyspace, changes, in_doubt=in_doubt)
+        record_minted(self, tokens)
+        return tokens
+
+    @contextmanager
+    def _counted_fold(self) -> Iterator[FoldingStore]:
+        if not isinstance(self.store, FoldingStore):
+            raise ConfigurationError(
+                f"A {type(self.store).__name__} has nothing to fold: bump_many() makes its tokens new."
+            )
+        try:
+            yield self.store
+        except BaseException:
+            self.stats.failed_bumps += 1
+            raise
+        self.stats.bumps += 1
 
     async def _pay_owed(self, tenant: str) -> None:
         with self._accounted({}, [tenant]) as due:
@@ -248,6 +284,10 @@ class SyncDoor:
     def reset(self, tenant: object) -> Tokens:
         """Bump all models of a tenant: every client of it refetches everything."""
         return self.bump(tenant, *self._revalidator.models)
+
+    def fold_many(self, changes: Mapping[Any, Collection[str]], *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Make new tokens of what committed transactions have noted in their database; return them by tenant."""
+        return self._revalidator._fold_sync(self._revalidator._checked(changes), in_doubt=in_doubt)
 
 
 class _Owed:

@@ -14,6 +14,7 @@ import time
 from typing import Final, TypeGuard
 
 TOKEN_DIGITS: Final = 20
+_CLOCK_DIGITS: Final = 16
 RANDOM_CHOICES: Final = 10_000
 
 # The leading digit stays below 9 so that the clock fits the 53 bits of a Lua number (until the year 2255).
@@ -35,10 +36,15 @@ def next_token(previous: str | None, *, now: int, random: int) -> str:
 
     `now` is the wall clock in microseconds since 1970, `random` a number from 0 to 9999.
     """
-    clock = max(int(previous[:16]) + 1, now) if is_token(previous) else now
+    clock = max(token_clock(previous) + 1, now) if is_token(previous) else now
     return f"{clock:016d}{random:04d}"
 
 
 def new_token(previous: str | None = None) -> str:
     """Return the token after `previous` by this machine's clock."""
     return next_token(previous, now=time.time_ns() // 1_000, random=random_digits())
+
+
+def token_clock(token: str) -> int:
+    """Return when a token was made, in microseconds since 1970; at least that, if it followed others closely."""
+    return int(token[:_CLOCK_DIGITS])

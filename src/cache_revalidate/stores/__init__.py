@@ -4,8 +4,8 @@
 `cache-revalidate[redis]`.
 """
 
-from cache_revalidate.stores.base import Keyspace, Store
+from cache_revalidate.stores.base import CopyStore, FoldingStore, Keyspace, Store
 from cache_revalidate.stores.memory import MemoryStore
 from cache_revalidate.stores.null import NullStore
 
-__all__ = ["Keyspace", "MemoryStore", "NullStore", "Store"]
+__all__ = ["CopyStore", "FoldingStore", "Keyspace", "MemoryStore", "NullStore", "Store"]

@@ -1,16 +1,17 @@
-"""What a store of version tokens does: the contract that every store keeps.
+"""What a store of version tokens does: the contract that every store keeps, and what some can do besides.
 
-`cache_revalidate.testing.StoreContract` is this contract as a test suite; a store of your own subclasses it.
+`cache_revalidate.testing.StoreContract` is the contract as a test suite; a store of your own subclasses it.
 """
 
 from __future__ import annotations
 
 import abc
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from cache_revalidate.types import Changes, Tokens
 
@@ -50,3 +51,58 @@ class Store(abc.ABC):
 
     async def aclose(self) -> None:  # noqa: B027
         """Let go of connections; the store may be used again afterwards."""
+
+    @asynccontextmanager
+    async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:  # noqa: ARG002 - for stores that work by themselves
+        """Do what the store does by itself while the app runs: nothing, for most; let go of connections at the end."""
+        try:
+            yield
+        finally:
+            await self.aclose()
+
+
+class CopyStore(Store):
+    """A store that can also hold copies of tokens whose truth is elsewhere.
+
+    A copy is a max-register: it is only ever raised. It is forgotten when the keyspace's expiry is over since it was
+    made, or sooner, however often it was read or raised meanwhile: that is how long a copy can be wrong which was not
+    raised when it should have been.
+    """
+
+    @abc.abstractmethod
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the tokens held of `models`; those that are missing stay so."""
+
+    @abc.abstractmethod
+    async def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Hold each token unless a larger one is held; return those that are held then."""
+
+    @abc.abstractmethod
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Do as `raise_tokens` does, for callers without an event loop, from any thread."""
+
+    @abc.abstractmethod
+    async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the copies of these tenants' models; those of other models may go with them."""
+
+    @abc.abstractmethod
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Do as `drop` does, for callers without an event loop, from any thread."""
+
+
+class FoldingStore(Store):
+    """A store whose truth is in the app's own database, where each transaction notes what it touches.
+
+    A fold makes new tokens of what committed transactions have noted.
+    """
+
+    @abc.abstractmethod
+    async def fold(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Return the tokens of `changes`, with all counted in that was committed before the call.
+
+        `in_doubt` says that the transaction may be committed a little later, or never.
+        """
+
+    @abc.abstractmethod
+    def fold_sync(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Do as `fold` does, for callers without an event loop, from any thread."""

@@ -5,21 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from cache_revalidate.stores.base import Keyspace, Store
+from cache_revalidate.stores.base import CopyStore, Keyspace
 from cache_revalidate.token import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cache_revalidate.types import Changes, Tokens
+
+_Held: TypeAlias = "OrderedDict[tuple[str, str], tuple[str, float]]"
 
 # Where everyone may ask for every tenant, nothing else bounds what one caller can have minted.
 _MOST_TOKENS: Final = 250_000
 
 
-class MemoryStore(Store):
+class MemoryStore(CopyStore):
     """Tokens of one process, safe to use from its threads; they are gone when it ends.
 
     At most 250,000 are held, about 100 MB; the oldest are forgotten first, as if they had expired. Two worker
@@ -32,7 +34,7 @@ class MemoryStore(Store):
         self._monotonic = monotonic
         self._lock = threading.Lock()
         # Each namespace's tokens and when they were minted, oldest first.
-        self._minted: dict[str, OrderedDict[tuple[str, str], tuple[str, float]]] = {}
+        self._minted: dict[str, _Held] = {}
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the tokens held; mint what is missing."""
@@ -56,7 +58,39 @@ class MemoryStore(Store):
                 for tenant, models in changes.items()
             }
 
-    def _unexpired(self, keyspace: Keyspace) -> OrderedDict[tuple[str, str], tuple[str, float]]:
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the tokens held."""
+        with self._lock:
+            held = self._unexpired(keyspace)
+            return {model: held[tenant, model][0] for model in models if (tenant, model) in held}
+
+    async def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Hold each token unless a larger one is held."""
+        return self.raise_tokens_sync(keyspace, tokens)
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Hold each token unless a larger one is held."""
+        with self._lock:
+            held = self._unexpired(keyspace)
+            for tenant, of_tenant in tokens.items():
+                for model, token in of_tenant.items():
+                    largest, made = held.get((tenant, model), (token, self._monotonic()))
+                    self._hold(held, (tenant, model), (max(largest, token), made))
+            return {tenant: {model: held[tenant, model][0] for model in models} for tenant, models in tokens.items()}
+
+    async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the tokens of these tenants' models."""
+        self.drop_sync(keyspace, changes)
+
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the tokens of these tenants' models."""
+        with self._lock:
+            held = self._unexpired(keyspace)
+            for tenant, models in changes.items():
+                for model in models:
+                    held.pop((tenant, model), None)
+
+    def _unexpired(self, keyspace: Keyspace) -> _Held:
         held = self._minted.setdefault(keyspace.namespace, OrderedDict())
         expired = self._monotonic() - keyspace.expiry
         while held and next(iter(held.values()))[1] <= expired:
@@ -67,7 +101,11 @@ class MemoryStore(Store):
         held = self._minted[keyspace.namespace]
         previous, _ = held.pop((tenant, model), (None, 0.0))
         token = new_token(previous)
-        held[tenant, model] = (token, self._monotonic())
+        self._hold(held, (tenant, model), (token, self._monotonic()))
+        return token
+
+    @staticmethod
+    def _hold(held: _Held, pair: tuple[str, str], entry: tuple[str, float]) -> None:
+        held[pair] = entry
         if len(held) > _MOST_TOKENS:
             held.popitem(last=False)
-        return token

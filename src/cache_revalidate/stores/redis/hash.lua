@@ -1,5 +1,5 @@
--- KEYS: one hash per tenant. ARGV: 'read' or 'bump', the expiry, then for each key the number of its models,
--- the models, and four random digits for each. Answers the tokens in that order.
+-- KEYS: one hash per tenant. ARGV: the operation, the expiry, then for each key the number of its models, the models,
+-- and what is given for each. Answers the tokens in that order.
 
 local answer = {}
 local at = 3
@@ -14,18 +14,17 @@ for _, key in ipairs(KEYS) do
   elseif kind ~= 'none' then
     redis.call('DEL', key)
   end
-  local minted = {}
+  local changed = {}
   for i, model in ipairs(models) do
-    local token = held[i]
-    if is_bump or not is_token(token) then
-      token = next_token(token, ARGV[at + count + i])
-      table.insert(minted, model)
-      table.insert(minted, token)
+    local token = operate(held[i], ARGV[at + count + i])
+    if token ~= '' and token ~= held[i] then
+      table.insert(changed, model)
+      table.insert(changed, token)
     end
     table.insert(answer, token)
   end
-  if #minted > 0 then
-    redis.call('HSET', key, unpack(minted))
+  if #changed > 0 then
+    redis.call('HSET', key, unpack(changed))
   end
   limit_life(key)
   at = at + 1 + 2 * count

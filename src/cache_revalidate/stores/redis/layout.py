@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from cache_revalidate.exceptions import StoreError
 from cache_revalidate.stores.redis.script import HASH, STRINGS, Script
 from cache_revalidate.token import is_token, random_digits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from cache_revalidate.stores.base import Keyspace
     from cache_revalidate.types import Changes, Tokens
 
-Operation: TypeAlias = Literal["read", "bump"]
+Operation: TypeAlias = Literal["read", "bump", "peek", "raise"]
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptCall:
     """One call of a script: what is sent, and whose tokens come back."""
 
+    operation: Operation
     script: Script
     keys: list[str]
     arguments: list[str]
@@ -30,12 +31,16 @@ class ScriptCall:
     def tokens(self, answer: object) -> dict[str, Tokens]:
         """Return the answered tokens by tenant and model; raise `StoreError` if they are not what was asked for."""
         expected = sum(map(len, self.changes.values()))
-        values = [value for value in map(_text, answer) if is_token(value)] if isinstance(answer, list) else []
-        if len(values) != expected:
+        values = [_text(value) for value in answer] if isinstance(answer, list) else []
+        tokens = [value for value in values if is_token(value) or (value == "" and self.operation == "peek")]
+        if not len(tokens) == len(values) == expected:
             raise StoreError(f"answered {answer!r:.80} where {expected} tokens were expected: is it a Redis?")
-        following = iter(values)
-        # zip stops at the end of its first argument without taking a token too many from the second.
-        return {tenant: dict(zip(models, following, strict=False)) for tenant, models in self.changes.items()}
+        following = iter(tokens)
+        return {
+            # zip stops at the end of its first argument without taking a token too many from the second.
+            tenant: {model: token for model, token in zip(models, following, strict=False) if token}
+            for tenant, models in self.changes.items()
+        }
 
 
 def by_hash(operation: Operation, keyspace: Keyspace, changes: Changes) -> ScriptCall:
@@ -46,30 +51,57 @@ def by_hash(operation: Operation, keyspace: Keyspace, changes: Changes) -> Scrip
     """
     keys, arguments = [], [operation, _milliseconds(keyspace)]
     for tenant, models in changes.items():
-        keys.append(f"{keyspace.namespace}:{{{tenant}}}")
-        arguments += [str(len(models)), *models, *(_random() for _ in models)]
-    return ScriptCall(HASH, keys, arguments, changes)
+        keys.append(_hash_key(keyspace, tenant))
+        arguments += [str(len(models)), *models, *_given(operation, models)]
+    return ScriptCall(operation, HASH, keys, arguments, changes)
 
 
 def by_chatwoot(operation: Operation, keyspace: Keyspace, changes: Changes) -> ScriptCall:
     """Lay tokens out as Chatwoot does: one string per tenant and model, whose expiry each bump renews."""
+    arguments = [operation, _milliseconds(keyspace)]
+    for models in changes.values():
+        arguments += _given(operation, models)
+    return ScriptCall(operation, STRINGS, _chatwoot_keys(keyspace, changes), arguments, changes)
+
+
+def _hash_key(keyspace: Keyspace, tenant: str) -> str:
+    return f"{keyspace.namespace}:{{{tenant}}}"
+
+
+def _hash_keys(keyspace: Keyspace, changes: Changes) -> list[str]:
+    return [_hash_key(keyspace, tenant) for tenant in changes]
+
+
+def _chatwoot_keys(keyspace: Keyspace, changes: Changes) -> list[str]:
     prefix = f"{keyspace.namespace}:idb-cache-key-account"
-    keys = [f"{prefix}-{tenant}-{model}" for tenant, models in changes.items() for model in models]
-    return ScriptCall(STRINGS, keys, [operation, _milliseconds(keyspace), *(_random() for _ in keys)], changes)
+    return [f"{prefix}-{tenant}-{model}" for tenant, models in changes.items() for model in models]
 
 
-LAYOUTS: Final[Mapping[str, Callable[[Operation, Keyspace, Changes], ScriptCall]]] = {
-    "hash": by_hash,
-    "chatwoot": by_chatwoot,
+def _given(operation: Operation, models: Collection[str]) -> Iterator[str]:
+    """Yield what the script is given for each model: a token to raise to, or random digits to mint one with."""
+    if operation == "raise":
+        yield from cast("Tokens", models).values()
+    else:
+        yield from (f"{random_digits():04d}" if operation != "peek" else "" for _ in models)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How tokens are laid out in keys."""
+
+    call: Callable[[Operation, Keyspace, Changes], ScriptCall]
+    keys: Callable[[Keyspace, Changes], list[str]]
+    """Returns the keys in which the tokens of some tenants' models are."""
+
+
+LAYOUTS: Final[Mapping[str, Layout]] = {
+    "hash": Layout(by_hash, _hash_keys),
+    "chatwoot": Layout(by_chatwoot, _chatwoot_keys),
 }
 
 
 def _milliseconds(keyspace: Keyspace) -> str:
     return str(round(keyspace.expiry * 1_000))
-
-
-def _random() -> str:
-    return f"{random_digits():04d}"
 
 
 def _text(value: object) -> object:

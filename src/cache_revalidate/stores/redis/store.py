@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 import redis
 
 from cache_revalidate.exceptions import ConfigurationError, StoreError
-from cache_revalidate.stores.base import Keyspace, Store
+from cache_revalidate.stores.base import CopyStore, Keyspace
 from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
 from cache_revalidate.stores.redis.errors import store_error
-from cache_revalidate.stores.redis.layout import LAYOUTS, ScriptCall
+from cache_revalidate.stores.redis.layout import LAYOUTS, Operation, ScriptCall
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from cache_revalidate.types import Changes, Tokens
 
@@ -30,7 +30,7 @@ _PAUSE: Final = 1.0  # seconds without reads after a Redis did not answer, so th
 _CALLS_AT_ONCE: Final = 32  # per event loop: each needs a connection of its own
 
 
-class RedisStore(Store):
+class RedisStore(CopyStore):
     """Tokens in a Redis or Valkey, be it alone, watched by sentinels, or a cluster; best made by `from_url`.
 
     A bump, like a read, is one call of a script, in which Redis is the only clock: the processes' clocks may differ.
@@ -99,31 +99,37 @@ class RedisStore(Store):
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the tokens held, minting what is missing; for a second after an outage, fail without asking."""
-        if self._outage is not None:
-            now = time.monotonic()
-            if now < self._resume_at:
-                raise StoreError(self._outage)
-            # This read finds out whether Redis is back; the others go on without it until it has.
-            self._resume_at = now + _PAUSE
-        call = self._layout("read", keyspace, {tenant: models})
-        return (await self._ask(lambda client: _run(client, call)))[tenant]
+        return await self._look("read", keyspace, tenant, models)
 
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Mint a larger token for each change."""
-        calls = self._bumps(keyspace, changes)
-        return await self._ask(lambda client: _run_all(client, calls))
+        return await self._write("bump", keyspace, changes)
 
     def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Mint a larger token for each change."""
-        minted: dict[str, Tokens] = {}
-        try:
-            client = self._connected_sync_client()
-            for call in self._bumps(keyspace, changes):
-                minted |= _run_sync(client, call)
-        except Exception as error:
-            raise self._failed(error) from error
-        self._outage = None
-        return minted
+        return self._write_sync("bump", keyspace, changes)
+
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the tokens held; for a second after an outage, fail without asking."""
+        return await self._look("peek", keyspace, tenant, models)
+
+    async def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Hold each token unless a larger one is held."""
+        return await self._write("raise", keyspace, tokens)
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Hold each token unless a larger one is held."""
+        return self._write_sync("raise", keyspace, tokens)
+
+    async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the keys in which these tenants' models are."""
+        keys = self._layout.keys(keyspace, changes)
+        await self._ask(lambda client: client.unlink(*keys))
+
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the keys in which these tenants' models are."""
+        keys = self._layout.keys(keyspace, changes)
+        self._ask_sync(lambda client: client.unlink(*keys))
 
     async def check(self) -> None:
         """Raise `StoreError` unless Redis answers a PING."""
@@ -139,10 +145,28 @@ class RedisStore(Store):
         if client is not None:
             client.close()
 
-    def _bumps(self, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
-        """Return the calls that make a bump: one, but in a cluster, where each tenant is a slot, one per tenant."""
+    async def _look(self, operation: Operation, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        if self._outage is not None:
+            now = time.monotonic()
+            if now < self._resume_at:
+                raise StoreError(self._outage)
+            # This read finds out whether Redis is back; the others go on without it until it has.
+            self._resume_at = now + _PAUSE
+        call = self._layout.call(operation, keyspace, {tenant: models})
+        return (await self._ask(lambda client: _run(client, call)))[tenant]
+
+    async def _write(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        calls = self._calls(operation, keyspace, changes)
+        return await self._ask(lambda client: _run_all(client, calls))
+
+    def _write_sync(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        calls = self._calls(operation, keyspace, changes)
+        return self._ask_sync(lambda client: _run_all_sync(client, calls))
+
+    def _calls(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
+        """Return the calls to be made: one, but in a cluster, where each tenant is a slot, one per tenant."""
         parts = [{tenant: models} for tenant, models in changes.items()] if self._clustered else [changes]
-        return [self._layout("bump", keyspace, part) for part in parts]
+        return [self._layout.call(operation, keyspace, part) for part in parts]
 
     async def _ask(self, question: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
         try:
@@ -152,6 +176,14 @@ class RedisStore(Store):
                     # A cluster's client that does not know the nodes yet would send its first command to any of them.
                     await connection.client.initialize()
                     answer = await question(connection.client)
+        except Exception as error:
+            raise self._failed(error) from error
+        self._outage = None
+        return answer
+
+    def _ask_sync(self, question: Callable[[SyncClient], _T]) -> _T:
+        try:
+            answer = question(self._connected_sync_client())
         except Exception as error:
             raise self._failed(error) from error
         self._outage = None
@@ -230,6 +262,13 @@ async def _run_all(client: AsyncClient, calls: list[ScriptCall]) -> dict[str, To
         if isinstance(answer, BaseException):
             raise answer
         minted |= answer
+    return minted
+
+
+def _run_all_sync(client: SyncClient, calls: list[ScriptCall]) -> dict[str, Tokens]:
+    minted: dict[str, Tokens] = {}
+    for call in calls:
+        minted |= _run_sync(client, call)
     return minted
 
 

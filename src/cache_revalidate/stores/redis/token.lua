@@ -1,7 +1,7 @@
 -- The token of cache_revalidate/token.py: 16 digits of microseconds, max(previous + 1, now), then 4 random ones.
 -- The random digits are passed in, because math.random is seeded alike in every run of a script.
 
-local is_bump = ARGV[1] == 'bump'
+local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' a token, 'peek' nothing
 local expiry = tonumber(ARGV[2]) -- milliseconds
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -18,6 +18,16 @@ local function next_token(previous, random)
   return string.format('%016.0f', clock) .. random
 end
 
+-- Returns the token that is to be held from now on; an empty string for none.
+local function operate(held, given)
+  if operation == 'bump' or (operation == 'read' and not is_token(held)) then
+    return next_token(held, given)
+  elseif operation == 'raise' and (not is_token(held) or held < given) then
+    return given
+  end
+  return is_token(held) and held or ''
+end
+
 -- Staleness after a lost bump lasts as long as the key: no key may outlive the expiry, whoever touched it.
 local function limit_life(key)
   local left = redis.call('PTTL', key)
@@ -25,4 +35,3 @@ local function limit_life(key)
     redis.call('PEXPIRE', key, expiry)
   end
 end
-
