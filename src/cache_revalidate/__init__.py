@@ -16,7 +16,7 @@ from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.revalidator import Revalidator, Stats
 from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, NullStore, Store
-from cache_revalidate.tenants import canonical_tenant
+from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant
 from cache_revalidate.token import is_token, new_token, token_clock
 from cache_revalidate.types import EVERYONE, Viewer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYONE",
+    "EVERY_TENANT",
     "CacheControl",
     "CachePolicy",
     "CacheRevalidateError",

@@ -21,7 +21,7 @@ from cache_revalidate.exceptions import (
 from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
 from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, Store
-from cache_revalidate.tenants import canonical_tenant, checked_tenant
+from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant, checked_tenant
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
@@ -168,10 +168,11 @@ class Revalidator:
         """Make new tokens of what committed transactions have noted in their database; return them by tenant.
 
         For stores whose truth is there, and the adapters that note it: whoever calls `bump` need not know of this.
-        `in_doubt` says that the transaction may be committed a little later, or never. Raises `StoreError` if the
-        database is away; what was noted stays noted, and this process folds it before it reads those tokens again.
+        `EVERY_TENANT` may stand for all tenants of the models named with it. `in_doubt` says that the transaction may
+        be committed a little later, or never. Raises `StoreError` if the database is away; what was noted stays noted,
+        and this process folds it before it reads those tokens again.
         """
-        return await self._fold(self._checked(changes), in_doubt=in_doubt)
+        return await self._fold(self._checked_fold(changes), in_doubt=in_doubt)
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002
@@ -258,6 +259,11 @@ class Revalidator:
         owner = self.tenant(tenant)
         return owner, {owner: self.known_models(models)}
 
+    def _checked_fold(self, changes: Mapping[Any, Collection[str]]) -> Changes:
+        every = changes.get(EVERY_TENANT, ())
+        checked = self._checked({tenant: models for tenant, models in changes.items() if tenant != EVERY_TENANT})
+        return {**checked, EVERY_TENANT: self.known_models(every)} if every else checked
+
     def _checked(self, changes: Mapping[Any, Collection[str]]) -> Changes:
         checked: dict[str, set[str]] = {}
         for tenant, models in changes.items():
@@ -287,7 +293,7 @@ class SyncDoor:
 
     def fold_many(self, changes: Mapping[Any, Collection[str]], *, in_doubt: bool = False) -> dict[str, Tokens]:
         """Make new tokens of what committed transactions have noted in their database; return them by tenant."""
-        return self._revalidator._fold_sync(self._revalidator._checked(changes), in_doubt=in_doubt)
+        return self._revalidator._fold_sync(self._revalidator._checked_fold(changes), in_doubt=in_doubt)
 
 
 class _Owed:

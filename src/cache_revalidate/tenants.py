@@ -15,6 +15,9 @@ from cache_revalidate.exceptions import InvalidTenantError
 
 MAX_TENANT_LENGTH: Final = 128
 
+EVERY_TENANT: Final = "*"
+"""In changes that are folded, in place of a tenant: all tenants of the models named with it."""
+
 _is_canonical = re.compile(rf"[A-Za-z0-9._:@~-]{{1,{MAX_TENANT_LENGTH}}}", re.ASCII).fullmatch
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.servers import SHOWN_CHARACTERS, PostgresServer, RedisServer, Server
+from tests.support.servers import SHOWN_CHARACTERS, MariaDBServer, PostgresServer, RedisServer, Server
 
 _PRINTED_BEFORE = pytest.StashKey[dict[Server, int]]()
 
@@ -20,6 +20,18 @@ class PostgresDatabase:
 
     def url(self, driver: str = "asyncpg") -> str:
         """Return its SQLAlchemy URL for a driver: `asyncpg`, `psycopg`."""
+        return self.server.url(driver, self.name)
+
+
+@dataclass(frozen=True)
+class MariaDBDatabase:
+    """A fresh database on a running server."""
+
+    server: MariaDBServer
+    name: str
+
+    def url(self, driver: str = "aiomysql") -> str:
+        """Return its SQLAlchemy URL for a driver: `aiomysql`, `pymysql`."""
         return self.server.url(driver, self.name)
 
 
@@ -50,6 +62,21 @@ def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatab
     name = postgres_server.create_database()
     yield PostgresDatabase(postgres_server, name)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """Give a MariaDB that all tests share: do not stop it."""
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server: MariaDBServer) -> Iterator[MariaDBDatabase]:
+    """Give an empty MariaDB database, dropped after the test."""
+    name = mariadb_server.create_database()
+    yield MariaDBDatabase(mariadb_server, name)
+    mariadb_server.drop_database(name)
 
 
 @pytest.fixture(autouse=True)

@@ -241,10 +241,13 @@ class PostgresServer(Server):
     def command(self) -> list[str]:
         """Return the command line of the server, after making its cluster the first time."""
         if not self._data.exists():
-            options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
-            self._run("initdb", f"--pgdata={self._data}", *options)
+            self._make_data()
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         return [self._program("postgres"), "-D", str(self._data), "-p", str(self.port), *settings]
+
+    def _make_data(self) -> None:
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        self._run("initdb", f"--pgdata={self._data}", *options)
 
     def is_ready(self) -> bool:
         """Say whether it takes connections."""
@@ -294,6 +297,94 @@ class PostgresServer(Server):
         # Debian keeps the server's programs off PATH, in one folder per major version: the newest first.
         folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
         return find_program(name, "postgresql", folders[::-1])
+
+
+class PostgresReplica(PostgresServer):
+    """A streaming replica of a running PostgreSQL; `lag` is how late, in seconds, it shows what was committed."""
+
+    def __init__(self, primary: PostgresServer, *, lag: float = 0.0, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__(settings={"recovery_min_apply_delay": f"{round(lag * 1000)}ms", **(settings or {})})
+        self._primary = primary
+
+    def promote(self) -> None:
+        """Make it a primary of its own, which has what it has received, and wait until it is."""
+        self._sql("SELECT pg_promote()")
+
+    def _make_data(self) -> None:
+        source = ["-h", HOST, "-p", str(self._primary.port), "-U", "postgres"]
+        options = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]
+        self._run("pg_basebackup", *source, f"--pgdata={self._data}", *options)
+
+
+class MariaDBServer(Server):
+    """A MariaDB of its own; its administrator is `root`, without a password. Further arguments are passed on to it.
+
+    MariaDB refuses to run as root: then it runs as the system user `mysql`.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__()
+        self._arguments = arguments
+        self._data = self.folder / "data"
+        self._socket = self.folder / "mariadb.sock"
+        if os.getuid() == 0:
+            self.user = "mysql"
+            shutil.chown(self.folder, self.user)
+
+    def command(self) -> list[str]:
+        """Return the command line of the server, after making its system tables the first time."""
+        if not self._data.exists():
+            options = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+            self._run("mariadb-install-db", "--no-defaults", f"--datadir={self._data}", *options)
+        own = [
+            f"--datadir={self._data}",
+            f"--socket={self._socket}",
+            f"--pid-file={self.folder / 'mariadb.pid'}",
+            f"--bind-address={HOST}",
+            f"--port={self.port}",
+            "--skip-name-resolve",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-buffer-pool-size=32M",
+        ]
+        return [self._program("mariadbd"), "--no-defaults", *own, *self._arguments]
+
+    def is_ready(self) -> bool:
+        """Say whether it takes connections."""
+        with socket.create_connection((HOST, self.port), timeout=1) as connection:
+            return b"MariaDB" in connection.recv(256)
+
+    def create_database(self) -> str:
+        """Create an empty database and return its name."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._sql(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database."""
+        self._sql(f"DROP DATABASE {name}")
+
+    def url(self, driver: str, database: str) -> str:
+        """Return SQLAlchemy's URL of a database for a driver: `pymysql`, `aiomysql`."""
+        return f"mariadb+{driver}://root@{HOST}:{self.port}/{database}"
+
+    def _sql(self, statement: str) -> None:
+        self._run("mariadb", "--no-defaults", f"--socket={self._socket}", "--user=root", f"--execute={statement}")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._program(name), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            user=self.user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr or done.stdout}")
+
+    @staticmethod
+    def _program(name: str) -> str:
+        return find_program(name, "mariadb-server", [Path("/usr/sbin")])
 
 
 class AppServer(Server):

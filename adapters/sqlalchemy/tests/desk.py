@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Column, Engine, ForeignKey, Table, create_engine, event, make_url
+from sqlalchemy import Column, Engine, ForeignKey, String, Table, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from cache_revalidate import Keyspace, MemoryStore, Revalidator
-from cache_revalidate_sqlalchemy import touch
+from cache_revalidate_sqlalchemy import add_tables, touch
 
 MODELS = ["conversation", "inbox", "label", "team"]
 
 
 class Base(DeclarativeBase):
     """The desk's classes."""
+
+
+TABLES = add_tables(Base.metadata)
+"""Those of the durable level, in every database of the desk."""
 
 
 conversation_labels = Table(
@@ -34,7 +38,7 @@ class Label(Base):
     __tablename__ = "labels"
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int | None]
-    title: Mapped[str] = mapped_column(default="")
+    title: Mapped[str] = mapped_column(String(100), default="")
     conversations: Mapped[list[Conversation]] = relationship(secondary=conversation_labels, back_populates="labels")
 
 
@@ -56,7 +60,7 @@ class Inbox(Base):
     __tablename__ = "inboxes"
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int]
-    name: Mapped[str] = mapped_column(default="")
+    name: Mapped[str] = mapped_column(String(100), default="")
     # Neither relationship knows the other: a member that is added or removed here is told nothing of it.
     members: Mapped[list[InboxMember]] = relationship(cascade="all, delete-orphan", overlaps="inbox")
 
@@ -77,7 +81,7 @@ class Team(Base):
     __tablename__ = "teams"
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int]
-    name: Mapped[str] = mapped_column(default="")
+    name: Mapped[str] = mapped_column(String(100), default="")
 
 
 team_table = cast("Table", Team.__table__)
@@ -88,7 +92,7 @@ class Note(Base):
 
     __tablename__ = "notes"
     id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str] = mapped_column(default="")
+    text: Mapped[str] = mapped_column(String(100), default="")
 
 
 ATTACHED: dict[Any, Any] = {

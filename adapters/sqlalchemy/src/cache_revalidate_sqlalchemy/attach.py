@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
 from cache_revalidate import ConfigurationError, Revalidator
 from cache_revalidate_sqlalchemy.connections import Connections
+from cache_revalidate_sqlalchemy.durable import DurableStore
 from cache_revalidate_sqlalchemy.listening import Listening
 from cache_revalidate_sqlalchemy.push import Pusher
 from cache_revalidate_sqlalchemy.rows import Rows
@@ -42,6 +44,7 @@ def attach(
     models: Mapping[Any, Tenant | Touch],  # a mapping's keys are invariant: type | Table would take no variable
     *,
     timeout: float = 1.0,
+    background: bool = False,
     on_unknown_tenant: OnUnknownTenant = "error",
 ) -> Attachment:
     """Have every commit of `sessions` bump what it touched.
@@ -53,28 +56,35 @@ def attach(
     (`"account_id"`), a path of many-to-one relationships (`"inbox.account_id"`) or a function of the object. The model
     is named after the class, in snake_case; `touch("inbox", "inbox.account_id")` names another, or several.
 
-    `timeout` is how many seconds an `AsyncSession`'s `commit()` waits for the bump, which goes on if that is over.
+    With a `DurableStore` each transaction notes in the database what it touched, as its last statement.
+
+    `timeout` is how many seconds `commit()` waits for the bump, which goes on if that is over; with `background` it
+    does not wait at all. (A synchronous `commit()` waits as long as the store does, unless that is a `DurableStore`.)
+
     `on_unknown_tenant` is a function of (connection, statement) that returns the tenants of a bulk statement that does
-    not name them; by default such a statement raises `UnknownTenantError` before it is executed.
+    not name them; by default such a statement raises `UnknownTenantError` before it is executed. With a `DurableStore`
+    it may be `"every_tenant"`: then all tenants of the statement's models are bumped.
 
     Raises `ConfigurationError` if any of this could not work.
     """
     _check(revalidator, timeout, on_unknown_tenant)
     rules = compile_rules(revalidator, models)
     target = event_target(sessions)
+    engines = {target} if isinstance(target, Engine) else bound_engines(sessions)
+    store = revalidator.store if isinstance(revalidator.store, DurableStore) else None
+    if store is not None:
+        _check_sync_engine(store, engines)
     listening = Listening()
-    pusher = Pusher(revalidator, timeout)
-    connections = Connections(listening, pusher.push)
+    pusher = Pusher(revalidator, timeout, background=background)
+    connections = Connections(listening, pusher, partial(store.note, revalidator.keyspace) if store else None)
     engine = target if isinstance(target, Engine) else None
     followed = Sessions(listening, connections, pusher, engine)
     Statements(rules, connections, followed, on_unknown_tenant)
     Rows(rules, followed).listen(listening)
-    if isinstance(target, Engine):
-        connections.watch_engine(target)
-    else:
+    if not isinstance(target, Engine):
         listening.listen(target, followed.listeners)
-        for bound in bound_engines(sessions):
-            connections.watch_engine(bound)
+    for each in engines:
+        connections.watch_engine(each)
     mark_attached(target)
     return Attachment(listening, target)
 
@@ -84,7 +94,20 @@ def _check(revalidator: object, timeout: object, on_unknown_tenant: object) -> N
         raise ConfigurationError(f"attach(revalidator, sessions, models) was given {revalidator!r} as its revalidator.")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
         raise ConfigurationError(f"timeout {timeout!r} is not a number of seconds above 0.")
-    if on_unknown_tenant != "error" and not callable(on_unknown_tenant):
+    if on_unknown_tenant not in {"error", "every_tenant"} and not callable(on_unknown_tenant):
         raise ConfigurationError(
             f"on_unknown_tenant is {on_unknown_tenant!r}: leave it out, or give a function of (connection, statement)."
+        )
+    if on_unknown_tenant == "every_tenant" and not isinstance(revalidator.store, DurableStore):
+        raise ConfigurationError(
+            f'on_unknown_tenant="every_tenant" needs a DurableStore, which knows all tenants; this store is a '
+            f"{type(revalidator.store).__name__}."
+        )
+
+
+def _check_sync_engine(store: DurableStore, engines: Iterable[Engine]) -> None:
+    if store.engines.sync is None and not all(engine.dialect.is_async for engine in engines):
+        raise ConfigurationError(
+            "These sessions are synchronous, and the DurableStore has an asynchronous engine alone: give it another, "
+            "DurableStore(..., sync_engine=engine)."
         )

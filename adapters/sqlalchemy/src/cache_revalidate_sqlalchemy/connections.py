@@ -1,5 +1,6 @@
 """What happens to a connection that a session works on: its engine and its pool tell, the session can't.
 
+The last moment to note in the database what a transaction has touched is before its COMMIT, or its PREPARE, is sent.
 A COMMIT is announced before it is sent. The first sign after it (the connection's return to the pool, its next
 transaction) settles what nobody has bumped until then: pairs of a session that was joined to a transaction it did not
 end, and of one that never heard of its own COMMIT's end because it was cancelled, or lost another bind.
@@ -8,7 +9,7 @@ end, and of one that never heard of its own COMMIT's end because it was cancelle
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from cache_revalidate_sqlalchemy.pending import Pairs, merge
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from cache_revalidate_sqlalchemy.listening import Listening
+    from cache_revalidate_sqlalchemy.push import Pusher
+
+    Note: TypeAlias = Callable[[Connection, Pairs], None]
 
 
 class Owner(Protocol):
     """Who works on a connection: a session's transaction."""
+
+    def touched(self, state: ConnectionState) -> Pairs:
+        """Return what was touched on the connection."""
+        ...
 
     def take(self, state: ConnectionState) -> Pairs:
         """Give away what was touched on the connection."""
@@ -53,6 +61,14 @@ class ConnectionState:
         connection = self._connection()
         return connection is not None and connection.in_transaction() and not self.autocommit
 
+    def touched(self) -> Pairs:
+        """Return all that was touched on the connection."""
+        pairs: Pairs = {}
+        merge(pairs, self.pairs)
+        if self.owner is not None:
+            merge(pairs, self.owner.touched(self))
+        return pairs
+
     def take(self) -> Pairs:
         """Give away all that was touched on the connection."""
         taken, self.pairs = self.pairs, {}
@@ -64,17 +80,19 @@ class ConnectionState:
 class Connections:
     """The states of the connections on which attached sessions work, or of all connections of attached engines."""
 
-    def __init__(self, listening: Listening, push: Callable[[Pairs], None]) -> None:
+    def __init__(self, listening: Listening, pusher: Pusher, note: Note | None) -> None:
         self._listening = listening
-        self._push = push
+        self._pusher = pusher
+        self._note = note
         self._states: WeakKeyDictionary[Connection, ConnectionState] = WeakKeyDictionary()
         # An engine's dialect is its own, and that of all that `Engine.execution_options` makes of it.
         self._dialects: WeakSet[Dialect] = WeakSet()
         self.listeners: dict[str, Callable[..., Any]] = {
             "begin": self._begun,
             "begin_twophase": self._begun,
-            "commit": self._commit_sent,
-            "commit_twophase": self._commit_sent,
+            "commit": self._commits,
+            "prepare_twophase": self._prepares,
+            "commit_twophase": self._commits_twophase,
             "rollback": self._rolled_back,
             "rollback_twophase": self._rolled_back,
         }
@@ -106,7 +124,7 @@ class Connections:
         """Bump what was touched on an AUTOCOMMIT connection: it is durable as soon as it is written."""
         state = self._states.get(connection)
         if state is not None and state.autocommit:
-            self._push(state.take())
+            self._pusher.push(state.take(), noted=False)
 
     def _watch_pool(self, engine: Engine) -> None:
         if engine.pool not in self._listening:
@@ -116,11 +134,26 @@ class Connections:
         state = self._states.get(connection)
         if state is not None:
             if state.may_be_durable:
-                self._push(state.take())
+                self._pusher.push_behind(state.take(), noted=not state.autocommit)
             state.commit_sent = False
             state.autocommit = _is_autocommit(connection)
 
-    def _commit_sent(self, connection: Connection, *_: Any) -> None:
+    def _commits(self, connection: Connection) -> None:
+        self._prepares(connection)
+        self._commit_sent(connection)
+
+    def _commits_twophase(self, connection: Connection, _: object, is_prepared: bool) -> None:
+        if not is_prepared:
+            self._prepares(connection)
+        self._commit_sent(connection)
+
+    def _prepares(self, connection: Connection, *_: Any) -> None:
+        """Note what was touched: what this statement inserts is committed with the data, or not at all."""
+        state = self._states.get(connection)
+        if state is not None and self._note is not None and not state.autocommit:
+            self._note(connection, state.touched())
+
+    def _commit_sent(self, connection: Connection) -> None:
         state = self._states.get(connection)
         if state is not None:
             state.commit_sent = True
@@ -133,7 +166,7 @@ class Connections:
     def _returned(self, _: object, entry: ConnectionPoolEntry) -> None:
         state = entry.info.pop(self, None)
         if state is not None and state.may_be_durable:
-            self._push(state.take())
+            self._pusher.push_behind(state.take(), noted=not state.autocommit)
 
 
 def _is_autocommit(connection: Connection) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
+
+EVERY: Final = object()
+"""In place of a tenant: all tenants, of whom a statement does not say which it touches."""
 
 Pairs: TypeAlias = dict[str, set[str]]
 """Canonical tenants, and the models of each that were touched."""
@@ -49,7 +52,14 @@ class Pending(Generic[_C]):
 
     def take(self, connection: _C) -> Pairs:
         """Return all that was touched on `connection`, which from now on is the caller's."""
-        taken: Pairs = {}
+        taken = self.of(connection)
         for level in self._levels.values():
-            merge(taken, level.pop(connection, {}))
+            level.pop(connection, None)
         return taken
+
+    def of(self, connection: _C) -> Pairs:
+        """Return all that was touched on `connection`."""
+        pairs: Pairs = {}
+        for level in self._levels.values():
+            merge(pairs, level.get(connection, {}))
+        return pairs

@@ -1,64 +1,148 @@
-"""Hands touched pairs to the revalidator, within a time limit, and keeps every failure from the app's commit."""
+"""Hands touched pairs to the revalidator, within a time limit, and keeps every failure from the app's commit.
+
+With a store of the durable level, what was touched is noted in the database already, by the transaction itself: it is
+folded, for which a connection is needed. So a fold waits until the session has given its own back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
-from cache_revalidate import InvalidTenantError, StoreError
+from cache_revalidate import EVERY_TENANT, FoldingStore, InvalidTenantError, StoreError
+from cache_revalidate_sqlalchemy.durable import DurableStore
+from cache_revalidate_sqlalchemy.pending import EVERY
 
 if TYPE_CHECKING:
     from cache_revalidate import Revalidator
     from cache_revalidate_sqlalchemy.pending import Pairs
 
+_THREADS = 8
+_RELEASED_BY = 1.0  # seconds
+
 _logger = logging.getLogger("cache_revalidate")
 
 
-class Pusher:
-    """Bumps what a commit touched: awaited for up to `timeout` seconds in async code, at once in synchronous code."""
+class Push(Protocol):
+    """A bump or a fold that was begun."""
 
-    def __init__(self, revalidator: Revalidator, timeout: float) -> None:
+    def finish(self) -> None:
+        """Have it done, now that the connection is back; wait for it, up to the time limit."""
+        ...
+
+
+class Pusher:
+    """Pushes what a commit touched: awaited for up to `timeout` seconds, or in the background."""
+
+    def __init__(self, revalidator: Revalidator, timeout: float, *, background: bool = False) -> None:
         self._revalidator = revalidator
-        self._timeout = timeout
+        self._timeout = 0.0 if background else timeout
+        self._folds = isinstance(revalidator.store, FoldingStore)
+        stays_in_thread = isinstance(revalidator.store, DurableStore) and revalidator.store.engines.stays_in_thread
+        self._executor = (
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="cache_revalidate_fold")
+            if self._folds and not stays_in_thread
+            else None
+        )
         # The event loop holds its tasks weakly; a bump must outlive whoever waits for it.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def canonical(self, tenant: object) -> str | None:
         """Return the canonical form of a tenant; log one that has none, and return None."""
+        if tenant is EVERY:
+            return EVERY_TENANT
         try:
             return self._revalidator.tenant(tenant)
         except InvalidTenantError as error:
             _logger.error("A commit touched a tenant that can't be bumped: %s", error)  # noqa: TRY400
             return None
 
-    def push(self, pairs: Pairs) -> None:
-        """Bump `pairs` and wait for it."""
-        self.wait(self.start(pairs))
+    def push(self, pairs: Pairs, *, noted: bool = True, in_doubt: bool = False) -> None:
+        """Push `pairs` and wait for it, up to the time limit; `noted` says whether the database knows of them."""
+        push = self.begin(pairs, noted=noted, in_doubt=in_doubt)
+        if push is not None:
+            push.finish()
 
-    def start(self, pairs: Pairs) -> asyncio.Task[None] | None:
-        """Begin to bump `pairs` and return the task to wait for; in synchronous code it is done on return."""
+    def push_behind(self, pairs: Pairs, *, noted: bool) -> None:
+        """Push `pairs`; where that needs a connection, don't wait, as the last of the pool may be the caller's."""
+        if not self._folds:
+            self.push(pairs)
+            return
+        push = self.begin(pairs, noted=noted)
+        if isinstance(push, _Awaited):
+            push.released.set()
+        elif isinstance(push, _InThread):
+            push.start()
+        elif push is not None:
+            push.finish()
+
+    def begin(self, pairs: Pairs, *, noted: bool = True, in_doubt: bool = False) -> Push | None:
+        """Begin to push `pairs`; a fold is deferred until it is to be finished."""
         if not pairs:
             return None
-        if not _can_await():
-            self._bump_sync(pairs)
+        folds = noted and self._folds
+        if _can_await():
+            door = partial(self._revalidator.fold_many, in_doubt=in_doubt) if folds else self._revalidator.bump_many
+            return self._begin_task(partial(door, pairs), deferred=self._folds)
+        sync = self._revalidator.sync
+        sync_door = partial(sync.fold_many, in_doubt=in_doubt) if folds else sync.bump_many
+        work = partial(_logged, partial(sync_door, pairs))
+        if not self._folds:
+            work()
             return None
-        task = asyncio.get_running_loop().create_task(self._bump(pairs))
+        return _InThread(self._executor, work, self._timeout) if self._executor is not None else _Direct(work)
+
+    def _begin_task(self, door: Callable[[], Awaitable[object]], *, deferred: bool) -> _Awaited:
+        released = asyncio.Event()
+        if not deferred:
+            released.set()
+        task = asyncio.get_running_loop().create_task(self._run(door, released))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
+        return _Awaited(task, released, self._timeout)
 
-    def wait(self, task: asyncio.Task[None] | None) -> None:
-        """Wait for a task that `start` returned, up to the time limit; it goes on if that is over."""
-        if task is not None:
-            await_only(self._settle(task))
-
-    async def _settle(self, task: asyncio.Task[None]) -> None:
+    async def _run(self, door: Callable[[], Awaitable[object]], released: asyncio.Event) -> None:
         try:
-            done, _ = await asyncio.wait({task}, timeout=self._timeout)
+            try:
+                # A session whose closing was cancelled never says that its connection is back.
+                async with asyncio.timeout(_RELEASED_BY):
+                    await released.wait()
+            except TimeoutError:
+                pass
+            await door()
+        except asyncio.CancelledError:
+            _logger.error("A bump was cancelled; it is owed: %s", door)  # noqa: TRY400
+            raise
+        except Exception as error:  # noqa: BLE001 - the data is committed, whatever failed
+            _log_failure(error)
+
+
+class _Awaited:
+    """A push of an async session: a task."""
+
+    def __init__(self, task: asyncio.Task[None], released: asyncio.Event, timeout: float) -> None:
+        self._task = task
+        self._timeout = timeout
+        self.released = released
+
+    def finish(self) -> None:
+        """Wait for the task; it goes on if the time is over."""
+        self.released.set()
+        if self._timeout:
+            await_only(self._settle())
+
+    async def _settle(self) -> None:
+        try:
+            done, _ = await asyncio.wait({self._task}, timeout=self._timeout)
         except asyncio.CancelledError as cancellation:
             # What is committed can't be cancelled, and an error here would wedge the session: the task that
             # commits is cancelled again, at its next await. The count of requests stays as asyncio.timeout needs it.
@@ -67,22 +151,33 @@ class Pusher:
             current.cancel(*cancellation.args)
             return
         if not done:
-            _logger.warning("A bump took longer than %s s: commit() returns, the bump goes on.", self._timeout)
+            _log_slowness(self._timeout)
 
-    async def _bump(self, pairs: Pairs) -> None:
-        try:
-            await self._revalidator.bump_many(pairs)
-        except asyncio.CancelledError:
-            _logger.error("A bump was cancelled; it is owed: %s", pairs)  # noqa: TRY400
-            raise
-        except Exception as error:  # noqa: BLE001 - the data is committed, whatever failed
-            _log_failure(error)
 
-    def _bump_sync(self, pairs: Pairs) -> None:
-        try:
-            self._revalidator.sync.bump_many(pairs)
-        except Exception as error:  # noqa: BLE001
-            _log_failure(error)
+class _InThread:
+    """A fold of a synchronous session: in another thread, as nothing else can give it a time limit."""
+
+    def __init__(self, executor: ThreadPoolExecutor, work: Callable[[], None], timeout: float) -> None:
+        self._executor = executor
+        self._work = partial(copy_context().run, work)
+        self._timeout = timeout
+
+    def start(self) -> Future[None]:
+        """Have it done in its own time."""
+        return self._executor.submit(self._work)
+
+    def finish(self) -> None:
+        """Wait for it; it goes on if the time is over."""
+        future = self.start()
+        if self._timeout and wait_for_futures([future], self._timeout).not_done:
+            _log_slowness(self._timeout)
+
+
+class _Direct:
+    """A fold in a database that only this thread sees."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.finish = work
 
 
 def _can_await() -> bool:
@@ -91,6 +186,17 @@ def _can_await() -> bool:
         return in_greenlet()
     except (ImportError, ValueError):  # greenlet is not installed (2.1, 2.0)
         return False
+
+
+def _logged(door: Callable[[], object]) -> None:
+    try:
+        door()
+    except Exception as error:  # noqa: BLE001 - the data is committed, whatever failed
+        _log_failure(error)
+
+
+def _log_slowness(timeout: float) -> None:
+    _logger.warning("A bump took longer than %s s: commit() returns, the bump goes on.", timeout)
 
 
 def _log_failure(error: Exception) -> None:

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary, ref
 from cache_revalidate_sqlalchemy.pending import Pairs, Pending, add, merge
 
 if TYPE_CHECKING:
-    from asyncio import Task
     from collections.abc import Callable, Iterable
 
     from sqlalchemy import Connection, Engine
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from cache_revalidate_sqlalchemy.connections import Connections, ConnectionState
     from cache_revalidate_sqlalchemy.listening import Listening
-    from cache_revalidate_sqlalchemy.push import Pusher
+    from cache_revalidate_sqlalchemy.push import Push, Pusher
 
 
 class Work:
@@ -26,7 +25,7 @@ class Work:
         self.session = ref(session)
         self.pending: Pending[ConnectionState] = Pending()
         self.connections: set[ConnectionState] = set()
-        self.bumping: Task[None] | None = None
+        self.push: Push | None = None
         self.noted: set[InstanceState[Any]] = set()
         """The objects whose rows this flush writes and that are noted, from before their UPDATE on."""
         self.flush: UOWTransaction | SessionTransaction | None = None
@@ -45,6 +44,10 @@ class Work:
     def is_flush(self, transaction: SessionTransaction | None) -> bool:
         """Say whether a transaction is the one that the flush opened for itself."""
         return transaction is not None and getattr(self.flush, "transaction", self.flush) is transaction
+
+    def touched(self, state: ConnectionState) -> Pairs:
+        """Return what was touched on a connection."""
+        return self.pending.of(state)
 
     def take(self, state: ConnectionState) -> Pairs:
         """Give away what was touched on a connection."""
@@ -121,11 +124,11 @@ class Sessions:
         """Return the objects that the session's flush has noted by now."""
         return self._work(session).noted
 
-    def push_durable(self, work: Work) -> None:
+    def push_written(self, work: Work) -> None:
         """Bump what was touched on AUTOCOMMIT connections, as soon as it is written."""
         for state in work.connections:
             if state.autocommit:
-                self._pusher.push(work.take(state))
+                self._pusher.push(work.take(state), noted=False)
 
     def _work(self, session: Session) -> Work:
         work = self._works.get(session)
@@ -152,7 +155,7 @@ class Sessions:
             else:
                 merge(due, state.take())
         # Begun here, where a cancellation has not had its chance yet, and awaited when the connections are returned.
-        work.bumping = self._pusher.start(due)
+        work.push = self._pusher.begin(due)
 
     def _rolled_back(self, session: Session) -> None:
         work = self._works.get(session)
@@ -174,22 +177,27 @@ class Sessions:
             self._close(work)
 
     def _close(self, work: Work) -> None:
-        due: Pairs = {}
+        in_doubt: Pairs = {}
+        written: Pairs = {}
         for state in work.connections:
             left = work.take(state)
             state.owner = None
             if state.is_undecided:
                 merge(state.pairs, left)
-            elif state.may_be_durable:
-                merge(due, left)
-        self._pusher.wait(work.bumping)
-        self._pusher.push(due)
+            elif state.autocommit:
+                merge(written, left)
+            elif state.commit_sent:
+                merge(in_doubt, left)
+        if work.push is not None:
+            work.push.finish()
+        self._pusher.push(in_doubt, in_doubt=True)
+        self._pusher.push(written, noted=False)
 
     def _flush_begins(self, session: Session, flush: UOWTransaction, _: object) -> None:
         self._work(session).flush = flush
 
     def _flushed(self, session: Session, *_: Any) -> None:
-        self.push_durable(self._work(session))
+        self.push_written(self._work(session))
 
 
 def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:

@@ -8,6 +8,7 @@ from sqlalchemy import Alias, Delete, Insert, StatementLambdaElement, Update
 from sqlalchemy.orm import FromStatement
 
 from cache_revalidate_sqlalchemy.bulk import Dml, UnknownTenantError, tenants_of
+from cache_revalidate_sqlalchemy.pending import EVERY
 from cache_revalidate_sqlalchemy.sources import as_tenants
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 OPTION: Final = "cache_tenants"
 """The execution option that names the tenants of a bulk statement."""
 
-OnUnknownTenant: TypeAlias = "Literal['error'] | Callable[[Connection, Dml], object]"
+OnUnknownTenant: TypeAlias = "Literal['error', 'every_tenant'] | Callable[[Connection, Dml], object]"
 """What becomes of a bulk statement that does not say which tenants it touches."""
 
 
@@ -125,6 +126,8 @@ class Statements:
         return judged
 
     def _unknown(self, connection: Connection, statement: Dml, rule: TableRule) -> Iterable[object]:
+        if self._on_unknown_tenant == "every_tenant":
+            return [EVERY]
         if self._on_unknown_tenant != "error":
             return as_tenants(self._on_unknown_tenant(connection, statement))
         table = _table(statement).name
@@ -139,7 +142,7 @@ class Statements:
             f"This bulk {statement.__visit_name__.upper()} of {table} does not say which tenants' {models} it touches, "
             f"so it was not executed. Ways out: {known_by}; give them with .execution_options({OPTION}=[...]), "
             "where [] means none; load the objects and change those; or pass attach(..., on_unknown_tenant=...) "
-            "a function that returns them."
+            'a function that returns them or, with a DurableStore, "every_tenant".'
         )
 
 

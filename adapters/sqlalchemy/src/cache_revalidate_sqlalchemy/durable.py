@@ -1,0 +1,301 @@
+"""The store of the durable level: the truth is in the app's own database, and what Redis holds is a copy of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from weakref import WeakKeyDictionary
+
+from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
+from cache_revalidate_sqlalchemy.dirty import Dirty, Look
+from cache_revalidate_sqlalchemy.engines import Engines
+from cache_revalidate_sqlalchemy.ledger import Ledger
+from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
+from cache_revalidate_sqlalchemy.sweeper import Sweeper
+from cache_revalidate_sqlalchemy.tables import Tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+Changes: TypeAlias = Mapping[str, Collection[str]]
+Tokens: TypeAlias = dict[str, str]
+
+WhenCopyIsAway: TypeAlias = Literal["database", "no-store"]
+"""Where tokens are read while the copies can't be: in the database, or nowhere, so that answers go uncached."""
+
+_COPIES_LAST_LONGER: Final = 10.0
+"""Seconds by which a copy may outlive `max_stale`: it may have been made a little late, by a clock of its own."""
+_DAY: Final = 86_400.0
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class DurableStore(FoldingStore):
+    """Tokens in two tables of the app's database; with `copy`, reads are answered by Redis, or by memory.
+
+    `engine` is the app's, asynchronous or not, on the primary; `tables` is what `add_tables` returned. Code without
+    an event loop needs a synchronous engine: where `engine` is none, give it as `sync_engine`.
+
+    `copy` holds copies of the tokens: a `RedisStore`; or a `MemoryStore` where all that commits is this one process.
+    Without it each read is one small SELECT, which works for any number of processes. `max_stale`, in seconds, is how
+    long a copy lives, and so how long it can be wrong after a crash or an outage. `when_copy_is_away` says where
+    tokens are read meanwhile.
+
+    `timeout`, in seconds, is how long a read waits for the database. `sweep_every`, in seconds, is how often what
+    nobody has folded is looked for while the app runs; 0 is never. The revalidator's `expiry` is the age at which a
+    token is made new when it is looked up.
+
+    Raises `ConfigurationError` if any of this could not work.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | AsyncEngine,
+        tables: Tables,
+        copy: CopyStore | None = None,
+        *,
+        sync_engine: Engine | None = None,
+        max_stale: float = 60.0,
+        when_copy_is_away: WhenCopyIsAway = "database",
+        timeout: float = 5.0,
+        sweep_every: float = 0.5,
+    ) -> None:
+        self.engines: Final = Engines(engine, sync_engine)
+        if not isinstance(tables, Tables):
+            raise ConfigurationError(
+                f"tables is a {type(tables).__name__}: pass what add_tables returned, "
+                "DurableStore(engine, add_tables(Base.metadata)) say."
+            )
+        if copy is not None and not isinstance(copy, CopyStore):
+            raise ConfigurationError(
+                f"copy is a {type(copy).__name__}, which can't hold copies: pass a RedisStore, or a MemoryStore where "
+                "one process alone commits."
+            )
+        if when_copy_is_away not in get_args(WhenCopyIsAway):
+            raise ConfigurationError(f'when_copy_is_away is {when_copy_is_away!r}: choose "database" or "no-store".')
+        self.copy: Final = copy
+        self._tables = tables
+        self._max_stale = _checked_seconds("max_stale", max_stale, least=1.0)
+        self._answers_from_database = when_copy_is_away == "database"
+        self._timeout = _checked_seconds("timeout", timeout, least=0.001)
+        self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
+        self._copy_is_away = False
+        self._dirty: dict[str, Dirty] = {}
+        self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
+
+    def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
+        """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
+        self._ledger(keyspace).note(connection, changes)
+
+    async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Return the copies if they are all there, else the tokens in the database, with all counted in."""
+        if self.copy is not None and not self._dirt(keyspace).among(tenant, models):
+            try:
+                held = await self.copy.peek(self._of_copies(keyspace), tenant, models)
+            except StoreError:
+                if not self._answers_from_database:
+                    raise
+            else:
+                if len(held) == len(models):
+                    return held
+        return await self._ask(keyspace, tenant, models, is_fold=False)
+
+    async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Note the changes in a transaction of their own, and fold them."""
+        ledger = self._ledger(keyspace)
+        await self.engines.run(lambda connection: ledger.note_alone(connection, changes))
+        return await self.fold(keyspace, changes)
+
+    def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Do as `bump` does, for callers without an event loop."""
+        ledger = self._ledger(keyspace)
+        self.engines.run_sync(lambda connection: ledger.note_alone(connection, changes))
+        return self.fold_sync(keyspace, changes)
+
+    async def fold(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Return the tokens of `changes`, with all counted in that was committed before the call; raise the copies."""
+        self._dirt(keyspace).mark(changes)
+        named, every = _parted(changes)
+        for model in every:
+            await self._fold_every_tenant(keyspace, model)
+        if len(named) == 1:
+            # What is committed at the same time for one tenant is folded together.
+            tokens = {
+                tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
+            }
+        else:
+            tokens = await self._fold_now(keyspace, named)
+        if in_doubt and named and self.copy is not None:
+            with self._copy_may_be_away():
+                await self.copy.drop(self._of_copies(keyspace), named)
+        return tokens
+
+    def fold_sync(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
+        """Do as `fold` does, for callers without an event loop."""
+        self._dirt(keyspace).mark(changes)
+        named, every = _parted(changes)
+        for model in every:
+            self._fold_every_tenant_sync(keyspace, model)
+        tokens = self._fold_now_sync(keyspace, named)
+        if in_doubt and named and self.copy is not None:
+            with self._copy_may_be_away():
+                self.copy.drop_sync(self._of_copies(keyspace), named)
+        return tokens
+
+    async def check(self) -> None:
+        """Raise `StoreError` unless the tables are there and the copies can be read."""
+        ledger = self._ledger(Keyspace("check", 1.0))
+        try:
+            await self.engines.run(ledger.newest_pending)
+            await self.engines.run(lambda connection: ledger.page_of(connection, "check"))
+        except StoreError as error:
+            raise StoreError(
+                f"{error} If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as "
+                "you do the app's own, by metadata.create_all() or a migration."
+            ) from error
+        if self.copy is not None:
+            await self.copy.check()
+
+    async def aclose(self) -> None:
+        """Let go of the copies' connections; the engines are the app's."""
+        if self.copy is not None:
+            await self.copy.aclose()
+
+    @asynccontextmanager
+    async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
+        """Sweep while the app runs: fold what nobody has, and so have Redis hear of writes from outside the app."""
+        async with super().running(keyspace):
+            if not self._sweep_every:
+                yield
+                return
+            async with Sweeper(self._sweep_every, lambda newest: self.sweep(keyspace, newest)).sweeping():
+                yield
+
+    async def sweep(self, keyspace: Keyspace, newest: int | None) -> int | None:
+        """Fold what is pending up to the row `newest`; return the id of the newest row now."""
+        ledger = self._ledger(keyspace)
+        while newest is not None and (
+            left := await self.engines.run(lambda connection: ledger.pending_until(connection, newest))
+        ):
+            await self.fold(keyspace, left)
+        return await self.engines.run(ledger.newest_pending)
+
+    async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
+        loop = asyncio.get_running_loop()
+        sharing = self._sharing.get(loop)
+        if sharing is None:
+            sharing = self._sharing[loop] = Sharing(self._answer)
+        try:
+            async with asyncio.timeout(self._timeout):
+                tokens = await sharing.ask((keyspace, tenant), models, is_fold=is_fold)
+        except TimeoutError as error:
+            raise StoreError(
+                f"The database of the version tokens did not answer within {self._timeout:g} s: are all connections of "
+                "its pool in use? Then give DurableStore an engine of its own."
+            ) from error
+        return {model: tokens[model] for model in models}
+
+    async def _answer(self, asked: tuple[Keyspace, str], batch: Batch) -> Tokens:
+        keyspace, tenant = asked
+        models = sorted(batch.models)
+        if batch.is_fold:
+            return (await self._fold_now(keyspace, {tenant: models}))[tenant]
+        look, ledger = self._dirt(keyspace).look({tenant: models}), self._ledger(keyspace)
+        tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
+        return (await self._raise(keyspace, {tenant: tokens}, look))[tenant]
+
+    async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        if not changes:
+            return {}
+        look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
+        return await self._raise(keyspace, tokens, look)
+
+    def _fold_now_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        if not changes:
+            return {}
+        look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
+        return self._raise_sync(keyspace, tokens, look)
+
+    async def _fold_every_tenant(self, keyspace: Keyspace, model: str) -> None:
+        marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        await self.engines.run(lambda connection: ledger.fold_every_tenant(connection, model))
+        last = EVERY_TENANT
+        while True:
+            look, after = self._dirt(keyspace).look({}), last
+            page = await self.engines.run(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
+            if not page:
+                break
+            await self._raise(keyspace, page, look)
+            last = max(page)
+        marks.settle()
+
+    def _fold_every_tenant_sync(self, keyspace: Keyspace, model: str) -> None:
+        marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        self.engines.run_sync(lambda connection: ledger.fold_every_tenant(connection, model))
+        last = EVERY_TENANT
+        while True:
+            look, after = self._dirt(keyspace).look({}), last
+            page = self.engines.run_sync(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
+            if not page:
+                break
+            self._raise_sync(keyspace, page, look)
+            last = max(page)
+        marks.settle()
+
+    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
+        """Raise the copies to tokens that the database has just shown; return the larger ones."""
+        if self.copy is None:
+            look.settle()
+        elif look.may_raise():
+            with self._copy_may_be_away():
+                tokens = await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
+                look.settle()
+        return tokens
+
+    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
+        if self.copy is None:
+            look.settle()
+        elif look.may_raise():
+            with self._copy_may_be_away():
+                tokens = self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
+                look.settle()
+        return tokens
+
+    @contextmanager
+    def _copy_may_be_away(self) -> Iterator[None]:
+        """Keep a failure of the copies from whoever has the database's answer; say it once an outage."""
+        try:
+            yield
+        except StoreError as error:
+            if not self._copy_is_away:
+                _logger.warning("The copies of the version tokens can't be raised, until this is over: %s", error)
+            self._copy_is_away = True
+        else:
+            self._copy_is_away = False
+
+    def _ledger(self, keyspace: Keyspace) -> Ledger:
+        return Ledger(self._tables, keyspace.namespace)
+
+    def _dirt(self, keyspace: Keyspace) -> Dirty:
+        return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _COPIES_LAST_LONGER))
+
+    def _of_copies(self, keyspace: Keyspace) -> Keyspace:
+        return Keyspace(keyspace.namespace, self._max_stale)
+
+
+def _parted(changes: Changes) -> tuple[Changes, list[str]]:
+    """Return the changes whose tenants are named, and the models of which every tenant is meant."""
+    named = {tenant: models for tenant, models in changes.items() if tenant != EVERY_TENANT}
+    return named, sorted(changes.get(EVERY_TENANT, ()))
+
+
+def _checked_seconds(name: str, seconds: float, *, least: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not least <= seconds <= _DAY:
+        raise ConfigurationError(f"{name} {seconds!r} is not a number of seconds from {least:g} to a day.")
+    return seconds

@@ -1,0 +1,73 @@
+"""Runs the ledger's functions on connections of the app's engine, be it asynchronous or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
+
+from cache_revalidate import CacheRevalidateError, ConfigurationError, StoreError
+from cache_revalidate_sqlalchemy.ledger import checked_dialect
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_T = TypeVar("_T")
+_THREADS = 8
+
+
+class Engines:
+    """The engine of an app, and the one that its code without an event loop uses."""
+
+    def __init__(self, engine: Engine | AsyncEngine, sync_engine: Engine | None) -> None:
+        behind = engine if isinstance(engine, Engine) else getattr(engine, "sync_engine", None)
+        if not isinstance(behind, Engine):
+            raise ConfigurationError(
+                f"{engine!r} is no engine: pass what create_engine or create_async_engine returned."
+            )
+        if sync_engine is not None and (not isinstance(sync_engine, Engine) or sync_engine.dialect.is_async):
+            raise ConfigurationError(f"sync_engine is {sync_engine!r}: pass what create_engine returned.")
+        checked_dialect(behind.dialect)
+        self._asynchronous = None if engine is behind else cast("AsyncEngine", engine)
+        self.sync = sync_engine or (behind if self._asynchronous is None else None)
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache_revalidate")
+
+    @property
+    def stays_in_thread(self) -> bool:
+        """Whether each thread would see another database, as with SQLite's in memory."""
+        return self.sync is not None and isinstance(self.sync.pool, SingletonThreadPool | StaticPool)
+
+    async def run(self, work: Callable[[Connection], _T]) -> _T:
+        """Run `work` on a connection; raise `StoreError` if the database does not let it."""
+        if self._asynchronous is None:
+            if self.stays_in_thread:
+                return self.run_sync(work)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work)
+        try:
+            async with self._asynchronous.connect() as connection:
+                return await connection.run_sync(work)
+        except Exception as error:
+            raise _failure(error) from error
+
+    def run_sync(self, work: Callable[[Connection], _T]) -> _T:
+        """Do the same without an event loop, in this thread."""
+        if self.sync is None:
+            raise StoreError(
+                "Code without an event loop asked for version tokens, and the store has an asynchronous engine alone: "
+                "give it another, DurableStore(..., sync_engine=create_engine(...))."
+            )
+        try:
+            with self.sync.connect() as connection:
+                return work(connection)
+        except Exception as error:
+            raise _failure(error) from error
+
+
+def _failure(error: Exception) -> Exception:
+    if isinstance(error, CacheRevalidateError | ArgumentError | InvalidRequestError):
+        return error
+    return StoreError(f"The database of the version tokens failed: {type(error).__name__}: {error}")

@@ -1,0 +1,291 @@
+"""All SQL on the durable level's tables, on a synchronous `Connection`; an `AsyncConnection` runs it by `run_sync`.
+
+The order of a fold's statements is the protocol: each has to see what was committed before it, not before the fold.
+So a fold runs at READ COMMITTED, and looks for pending rows in a later statement than the one that locks. A lock by
+SKIP LOCKED, one statement for both, or ids that were read before the lock would lose bumps or repeat tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from sqlalchemy import delete, func, insert, null, select, union, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from cache_revalidate import EVERY_TENANT, ConfigurationError, is_token, new_token, token_clock
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Dialect, Insert
+
+    from cache_revalidate_sqlalchemy.tables import Tables
+
+_T = TypeVar("_T")
+
+_SUPPORTED: Final = ("postgresql", "sqlite", "mysql", "mariadb")
+_TRIES: Final = 5
+_AT_ONCE: Final = 500
+"""How many rows one statement names at the most: SQLite's limit for parameters is the lowest."""
+
+# A fold waits for another of the same pair, which takes milliseconds, unless its process was stopped meanwhile. Its
+# own commit need not reach the disk before it returns: a fold that is lost in a crash is made again.
+_POSTGRES_SETTINGS: Final = select(
+    func.set_config("lock_timeout", "3s", True), func.set_config("synchronous_commit", "off", True)
+)
+
+
+class _Missing(Exception):  # noqa: N818 - a turn that a fold takes, caught below
+    """Version rows that are to be locked are not there yet."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self.pairs = list(pairs)
+
+
+class _EveryTenantPending(Exception):  # noqa: N818
+    """A pending row means every tenant of a model; it has to be folded first."""
+
+    def __init__(self, models: Iterable[str]) -> None:
+        super().__init__()
+        self.models = sorted(models)
+
+
+class Ledger:
+    """The version rows and pending rows of one namespace."""
+
+    def __init__(self, tables: Tables, namespace: str) -> None:
+        self._versions = tables.versions
+        self._pending = tables.pending
+        self._namespace = namespace
+
+    def note(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
+        """Insert a pending row for each pair: in the transaction that touched it, as its last statement."""
+        rows = [
+            {"namespace": self._namespace, "model": model, "tenant": tenant}
+            for tenant, models in sorted(changes.items())
+            for model in sorted(models)
+        ]
+        if rows:
+            connection.execute(insert(self._pending).inline(), rows)
+
+    def note_alone(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
+        """Insert pending rows in a transaction of their own, for changes that were made elsewhere."""
+        with connection.begin():
+            self.note(connection, changes)
+
+    def look_up(self, connection: Connection, tenant: str, models: Sequence[str], max_age: float) -> dict[str, str]:
+        """Return the tokens of a tenant's models, with all counted in that was committed before the call.
+
+        In most cases that is one statement, which sees in one snapshot that nothing is pending. Else it folds. A token
+        that is older than `max_age`, in seconds, is made new.
+        """
+        versions, pending = self._versions.c, self._pending.c
+        snapshot = union(
+            select(versions.model, versions.token).where(
+                versions.namespace == self._namespace, versions.tenant == tenant, versions.model.in_(models)
+            ),
+            select(pending.model, null()).where(
+                pending.namespace == self._namespace,
+                pending.tenant.in_([tenant, EVERY_TENANT]),
+                pending.model.in_(models),
+            ),
+        )
+        with _single_statement(connection):
+            rows = connection.execute(snapshot).all()
+        tokens = {model: token for model, token in rows if token is not None}
+        if len(tokens) == len(rows) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
+            return tokens
+        return self.fold(connection, {tenant: models}, max_age)[tenant]
+
+    def fold(
+        self, connection: Connection, changes: Mapping[str, Collection[str]], max_age: float = float("inf")
+    ) -> dict[str, dict[str, str]]:
+        """Make the next token of each pair of which pending rows are visible, and return all tokens of `changes`."""
+        pairs = sorted((tenant, model) for tenant, models in changes.items() for model in models)
+        tokens: dict[str, dict[str, str]] = {tenant: {} for tenant in changes}
+        for some in _parts(pairs):
+            for (tenant, model), token in self._fold_some(connection, some, max_age).items():
+                tokens[tenant][model] = token
+        return tokens
+
+    def fold_every_tenant(self, connection: Connection, model: str) -> None:
+        """Make the next token of all tenants of a model, if a pending row that means them is visible."""
+
+        def fold() -> None:
+            self._lock(connection, [(EVERY_TENANT, model)])
+            if self._take_pending(connection, [(EVERY_TENANT, model)]):
+                versions = self._versions.c
+                of_model = (versions.namespace == self._namespace, versions.model == model)
+                # Locked in the order in which folds of several tenants lock, or two of them could wait for each other.
+                locked = select(versions.token).where(*of_model).order_by(versions.tenant).with_for_update()
+                largest = max(connection.scalars(locked))
+                connection.execute(update(self._versions).where(*of_model).values(token=new_token(largest)))
+
+        self._in_turns(connection, fold)
+
+    def page_of(self, connection: Connection, model: str, after: str = EVERY_TENANT) -> dict[str, dict[str, str]]:
+        """Return a model's tokens of the next few hundred tenants, in their order; none when there are no more."""
+        versions = self._versions.c
+        page = (
+            select(versions.tenant, versions.token)
+            .where(versions.namespace == self._namespace, versions.model == model, versions.tenant > after)
+            .order_by(versions.tenant)
+            .limit(_AT_ONCE)
+        )
+        with _single_statement(connection):
+            return {tenant: {model: token} for tenant, token in connection.execute(page)}
+
+    def newest_pending(self, connection: Connection) -> int | None:
+        """Return the largest id of a pending row, of whatever namespace; None if there are none."""
+        with _single_statement(connection):
+            newest: int | None = connection.scalar(select(func.max(self._pending.c.id)))
+        return newest
+
+    def pending_until(self, connection: Connection, newest: int) -> dict[str, set[str]]:
+        """Return the pairs that have pending rows whose id is `newest` at the most."""
+        pending = self._pending.c
+        pairs = select(pending.tenant, pending.model).where(pending.namespace == self._namespace, pending.id <= newest)
+        with _single_statement(connection):
+            rows = connection.execute(pairs.distinct().limit(_AT_ONCE)).all()
+        found: dict[str, set[str]] = {}
+        for tenant, model in rows:
+            found.setdefault(tenant, set()).add(model)
+        return found
+
+    def _fold_some(
+        self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
+    ) -> dict[tuple[str, str], str]:
+        def fold() -> dict[tuple[str, str], str]:
+            tokens = self._lock(connection, pairs)
+            every = {(EVERY_TENANT, model) for _, model in pairs}
+            touched = self._take_pending(connection, pairs, unless=every)
+            for pair in sorted(touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}):
+                tokens[pair] = new_token(tokens[pair])
+                self._write(connection, pair, tokens[pair])
+            return tokens
+
+        return self._in_turns(connection, fold)
+
+    def _in_turns(self, connection: Connection, fold: Callable[[], _T]) -> _T:
+        """Run a fold in a transaction of its own; first in another what it finds that it needs."""
+        for turn in range(_TRIES):
+            try:
+                with _fold_transaction(connection):
+                    return fold()
+            except _Missing as missing:
+                with _fold_transaction(connection):
+                    self._mint(connection, missing.pairs)
+            except _EveryTenantPending as pending:
+                for model in pending.models:
+                    self.fold_every_tenant(connection, model)
+            except DBAPIError as error:
+                # Two folds that deadlocked all the same, say: one was rolled back, and did nothing.
+                if error.connection_invalidated or turn == _TRIES - 1 or connection.dialect.name == "sqlite":
+                    raise
+        raise RuntimeError(f"A fold came to no end in {_TRIES} turns: are version rows deleted by somebody?")
+
+    def _lock(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Lock version rows, and return their tokens; raise `_Missing` unless all are there."""
+        tokens: dict[tuple[str, str], str] = {}
+        models_of: dict[str, list[str]] = {}
+        for tenant, model in pairs:
+            models_of.setdefault(tenant, []).append(model)
+        versions = self._versions.c
+        # Pairs are sorted, and so are the locks that a statement takes: two folds never wait for each other.
+        for tenant, models in models_of.items():
+            rows = (versions.namespace == self._namespace, versions.tenant == tenant, versions.model.in_(models))
+            if connection.dialect.name == "sqlite":
+                # SQLite locks the whole database, at the first statement that writes.
+                connection.execute(update(self._versions).where(*rows).values(token=versions.token))
+            locked = select(versions.model, versions.token).where(*rows).order_by(versions.model).with_for_update()
+            tokens.update(((tenant, model), token) for model, token in connection.execute(locked))
+        if len(tokens) < len(pairs):
+            raise _Missing(pair for pair in pairs if pair not in tokens)
+        return tokens
+
+    def _take_pending(
+        self,
+        connection: Connection,
+        pairs: Collection[tuple[str, str]],
+        *,
+        unless: Collection[tuple[str, str]] = (),
+    ) -> set[tuple[str, str]]:
+        """Delete the pending rows of locked pairs that are visible now, and return the pairs that had some.
+
+        Raises `_EveryTenantPending` if there are some of `unless`.
+        """
+        pending = self._pending.c
+        tenants, models = ({pair[part] for pair in (*pairs, *unless)} for part in (0, 1))
+        visible = select(pending.id, pending.tenant, pending.model).where(
+            pending.namespace == self._namespace, pending.model.in_(models), pending.tenant.in_(tenants)
+        )
+        rows = connection.execute(visible).all()
+        if every := {row.model for row in rows if (row.tenant, row.model) in unless}:
+            raise _EveryTenantPending(every)
+        mine = [row for row in rows if (row.tenant, row.model) in pairs]
+        # By their ids: a DELETE by pair would wait, in InnoDB, for the rows of transactions that are under way.
+        for some in _parts([row.id for row in mine]):
+            connection.execute(delete(self._pending).where(pending.id.in_(some)))
+        return {(row.tenant, row.model) for row in mine}
+
+    def _write(self, connection: Connection, pair: tuple[str, str], token: str) -> None:
+        versions = self._versions.c
+        tenant, model = pair
+        row = (versions.namespace == self._namespace, versions.tenant == tenant, versions.model == model)
+        connection.execute(update(self._versions).where(*row).values(token=token))
+
+    def _mint(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> None:
+        """Insert the version rows that are still missing, each with a token that nobody has seen."""
+        rows = [
+            {"namespace": self._namespace, "model": model, "tenant": tenant, "token": new_token()}
+            for tenant, model in sorted(pairs)
+        ]
+        connection.execute(self._insert_missing(connection.dialect), rows)
+
+    def _insert_missing(self, dialect: Dialect) -> Insert:
+        if dialect.name == "postgresql":
+            return postgresql.insert(self._versions).on_conflict_do_nothing()
+        if dialect.name == "sqlite":
+            return sqlite.insert(self._versions).on_conflict_do_nothing()
+        return insert(self._versions).prefix_with("IGNORE")
+
+
+def checked_dialect(dialect: Dialect) -> None:
+    """Raise `ConfigurationError` if folds are not known to work in a dialect's databases."""
+    if dialect.name not in _SUPPORTED:
+        raise ConfigurationError(
+            f"The durable level works on {', '.join(_SUPPORTED)}, not on {dialect.name}: keep the tokens in a "
+            "RedisStore there."
+        )
+
+
+@contextmanager
+def _fold_transaction(connection: Connection) -> Iterator[None]:
+    if connection.dialect.name != "sqlite":
+        connection.execution_options(isolation_level="READ COMMITTED")
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(_POSTGRES_SETTINGS)
+        yield
+
+
+@contextmanager
+def _single_statement(connection: Connection) -> Iterator[None]:
+    """Run one reading statement, where the database allows it without the round trips of a transaction around it."""
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+    elif connection.dialect.name != "sqlite":
+        connection.execution_options(isolation_level="READ COMMITTED")
+    with connection.begin():
+        yield
+
+
+def _is_due(token: str, max_age: float) -> bool:
+    return not is_token(token) or token_clock(new_token()) - token_clock(token) > max_age * 1_000_000
+
+
+def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
