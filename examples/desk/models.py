@@ -5,9 +5,15 @@ from typing import Any
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from cache_revalidate_sqlalchemy import add_tables
+
 
 class Base(DeclarativeBase):
     """The tables' common base."""
+
+
+# Beside the desk's own tables, made with them: the truth about its version tokens.
+TOKEN_TABLES = add_tables(Base.metadata)
 
 
 class Account(Base):

@@ -9,8 +9,11 @@ from typing import Self
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cache_revalidate import MemoryStore, RedisStore, Store
+from cache_revalidate import CopyStore, MemoryStore, RedisStore, Store
+from cache_revalidate_sqlalchemy import DurableStore
+from examples.desk.models import TOKEN_TABLES
 
 DEFAULT_DATABASE = Path(__file__).parents[2] / ".demo" / "desk.sqlite3"
 
@@ -29,27 +32,33 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read PORT, DATABASE_URL, REDIS_URL and WORKERS; raise `SettingsError` if one of them can't be used."""
-        settings = cls(
+        return cls(
             port=_whole_number(environ, "PORT", default=8000, largest=65535),
             database=_database(environ.get("DATABASE_URL") or f"sqlite+aiosqlite:///{DEFAULT_DATABASE}"),
             redis_url=environ.get("REDIS_URL") or None,
             workers=_whole_number(environ, "WORKERS", default=1, largest=64),
         )
-        if settings.workers > 1 and settings.redis_url is None:
-            raise SettingsError(
-                f"WORKERS={settings.workers} needs REDIS_URL: without it each worker process would hold its version "
-                "tokens in its own memory and not hear of the others' commits. Set REDIS_URL, or WORKERS=1."
-            )
-        return settings
 
-    def store(self) -> Store:
-        """Return the store of version tokens that the settings ask for."""
-        return RedisStore.from_url(self.redis_url) if self.redis_url else MemoryStore()
+    def store(self, engine: AsyncEngine) -> Store:
+        """Return the store of version tokens: the database, and copies where the settings allow some.
+
+        Copies in memory would not hear of another worker's commits, so only a single one has them.
+        """
+        copy: CopyStore | None = None
+        if self.redis_url:
+            copy = RedisStore.from_url(self.redis_url)
+        elif self.workers == 1:
+            copy = MemoryStore()
+        return DurableStore(engine, TOKEN_TABLES, copy)
 
     @property
     def consistency(self) -> str:
-        """Name the consistency level (see the docs' concepts) and the store, as the apps print them when they start."""
-        return f"level 1, {'Redis' if self.redis_url else 'memory'} store"
+        """Name the consistency level (see the docs' page) and the store, as the apps print them when they start."""
+        kind = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}.get(
+            backend := self.database.get_backend_name(), backend
+        )
+        copies = "copies in Redis" if self.redis_url else "copies in memory" if self.workers == 1 else "no copies"
+        return f"level 2 (durable), in {kind}, {copies}"
 
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int, largest: int) -> int:

@@ -33,7 +33,7 @@ from examples.desk.users import user_of_bearer
 settings = Settings.from_environment()
 engine = open_engine(settings.database)
 session_factory = async_sessionmaker(engine, expire_on_commit=False)
-revalidator = Revalidator(models=["label", "inbox", "team"], store=settings.store())
+revalidator = Revalidator(models=["label", "inbox", "team"], store=settings.store(engine))
 attach(
     revalidator,
     session_factory,

@@ -14,7 +14,7 @@ from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
 from cache_revalidate.stores.redis import RedisStore
-from cache_revalidate_sqlalchemy import attach, touch
+from cache_revalidate_sqlalchemy import DurableStore, add_tables, attach, touch
 from tests.docs.pages import DOCS, tables
 
 OPTIONS = {
@@ -40,6 +40,8 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "RedisStore.from_url": RedisStore.from_url,
     "RedisStore": RedisStore,
     "attach": attach,
+    "add_tables": add_tables,
+    "DurableStore": DurableStore,
     "touch": touch,
 }
 

@@ -1,4 +1,4 @@
-"""The two apps as tests run them: on which server, database and store, and how a test talks to them."""
+"""The two apps as tests run them: on which server and database, with which copies, and how a test talks to them."""
 
 import uuid
 from collections.abc import Iterator
@@ -24,28 +24,33 @@ class Setup:
     app: Literal["starlette", "litestar"]
     server: Literal["uvicorn", "granian"]
     database: Literal["sqlite", "postgresql"]
-    store: Literal["memory", "redis"]
+    copies: Literal["memory", "redis", "none"]
 
     def __str__(self) -> str:
         """Return the setup as pytest shows it."""
-        return f"{self.app}-{self.server}-{self.database}-{self.store}"
+        return f"{self.app}-{self.server}-{self.database}-{self.copies}"
 
     @property
     def workers(self) -> int:
-        """Return how many worker processes there are: two, where they can hear of each other."""
-        return 2 if self.store == "redis" else 1
+        """Return how many worker processes there are: two, unless copies in memory allow only one."""
+        return 1 if self.copies == "memory" else 2
+
+    @property
+    def asked(self) -> set[str]:
+        """Return what a request reaches that is answered from tokens alone: nothing, where there are copies of them."""
+        return {"db"} if self.copies == "none" else set()
 
 
-# Each two of the four choices meet in each of their combinations, in five setups instead of sixteen.
+# Each two of the four choices meet in each of their combinations, or nearly, in six setups instead of 24.
 SETUPS = [
     Setup("starlette", "uvicorn", "sqlite", "memory"),
     Setup("starlette", "granian", "postgresql", "redis"),
     Setup("litestar", "uvicorn", "postgresql", "redis"),
     Setup("litestar", "granian", "sqlite", "redis"),
     Setup("litestar", "granian", "postgresql", "memory"),
+    Setup("starlette", "uvicorn", "sqlite", "none"),
 ]
 ONE_EACH = [SETUPS[0], SETUPS[4]]
-ON_POSTGRESQL = [setup for setup in SETUPS if setup.database == "postgresql"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,11 @@ def running(setup: Setup, folder: Path, postgres: PostgresServer, redis: RedisSe
             f"examples.{setup.app}_app.app:app",
             server=setup.server,
             workers=setup.workers,
-            env={"DATABASE_URL": database_url, "REDIS_URL": redis.url if setup.store == "redis" else ""},
+            env={
+                "DATABASE_URL": database_url,
+                "REDIS_URL": redis.url if setup.copies == "redis" else "",
+                "WORKERS": str(setup.workers),
+            },
         )
         stack.enter_context(server)
         yield Desk(setup, server.base_url)

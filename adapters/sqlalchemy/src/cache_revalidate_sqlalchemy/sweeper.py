@@ -24,21 +24,24 @@ class Sweeper:
         self._interval = interval
         self._sweep = sweep
         self._is_failing = False
+        self._is_over = False
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
         """Sweep in the background, inside the block."""
+        self._is_over = False
         task = asyncio.create_task(self._sweep_on())
         try:
             yield
         finally:
+            self._is_over = True  # whatever becomes of the cancellation in a driver's hands
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _sweep_on(self) -> None:
         newest: int | None = None
-        while True:
+        while not self._is_over:
             # Many processes share the work: no two of them should come at the same moment each time.
             await asyncio.sleep(self._interval * random.uniform(0.8, 1.0))  # noqa: S311
             try:
