@@ -8,11 +8,17 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.retry
-import redis.asyncio.sentinel
 import redis.backoff
 import redis.cluster
 import redis.retry
-import redis.sentinel
+
+from cache_revalidate.stores.redis.sentinel import (
+    SentinelClient,
+    Sentinels,
+    SyncConnection,
+    SyncSentinels,
+    SyncTLSConnection,
+)
 
 if TYPE_CHECKING:
     from cache_revalidate.stores.redis.urls import Address
@@ -23,16 +29,6 @@ SyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 # A pooled connection may have died since it was last used: one more try, at once. No more, so that a dead Redis
 # is found dead at once too; and none after a time-out, which has used up the time there was.
 _TRIES_AGAIN = 1
-
-
-class _SentinelClient(redis.asyncio.Redis):
-    """The client of a Redis that sentinels watch; closes its connections to the sentinels with its own."""
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await super().aclose(close_connection_pool)
-        pool = cast("redis.asyncio.sentinel.SentinelConnectionPool", self.connection_pool)
-        for sentinel in pool.sentinel_manager.sentinels:
-            await sentinel.aclose()
 
 
 class _ClusterClient(redis.asyncio.RedisCluster):
@@ -54,8 +50,8 @@ def make_client(address: Address, timeout: float) -> AsyncClient:
         return _ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
-        manager = redis.asyncio.sentinel.Sentinel(address.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
-        return cast("redis.asyncio.Redis", manager.master_for(address.service, redis_class=_SentinelClient))
+        manager = Sentinels(address.hosts, sentinel_kwargs=watching, **options)
+        return cast("redis.asyncio.Redis", manager.master_for(address.service, redis_class=SentinelClient))
     return redis.asyncio.Redis(**_place(address), **options)
 
 
@@ -68,8 +64,9 @@ def make_sync_client(address: Address, timeout: float) -> SyncClient:
         return redis.RedisCluster(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
-        manager = redis.sentinel.Sentinel(address.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
-        return cast("redis.Redis", manager.master_for(address.service))  # type: ignore[no-untyped-call]
+        manager = SyncSentinels(address.hosts, sentinel_kwargs=watching, **options)
+        connection = SyncTLSConnection if address.tls else SyncConnection
+        return cast("redis.Redis", manager.master_for(address.service, connection_class=connection))  # type: ignore[no-untyped-call]
     return redis.Redis(**_place(address), **options)
 
 
