@@ -12,6 +12,7 @@ import redis.backoff
 import redis.cluster
 import redis.retry
 
+from cache_revalidate.stores.redis.cluster import ClusterClient, SyncClusterClient
 from cache_revalidate.stores.redis.sentinel import (
     SentinelClient,
     Sentinels,
@@ -31,15 +32,6 @@ SyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 _TRIES_AGAIN = 1
 
 
-class _ClusterClient(redis.asyncio.RedisCluster):
-    """The client of a cluster; closes its connections also when it is about to learn the cluster's nodes anew."""
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self.nodes_manager.aclose()
-        await self.nodes_manager.aclose("startup_nodes")
-
-
 def make_client(address: Address, timeout: float) -> AsyncClient:
     """Return an asynchronous client; `timeout`, in seconds, is for connecting."""
     # No time limit on single reads and writes: the store sets one for the whole call, which costs less.
@@ -47,7 +39,7 @@ def make_client(address: Address, timeout: float) -> AsyncClient:
     options = {**_sign_in(address), "socket_timeout": None, "socket_connect_timeout": timeout, "retry": retry}
     if address.kind == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(*host) for host in address.hosts]
-        return _ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
+        return ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
         manager = Sentinels(address.hosts, sentinel_kwargs=watching, **options)
@@ -61,7 +53,7 @@ def make_sync_client(address: Address, timeout: float) -> SyncClient:
     options = {**_sign_in(address), "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": retry}
     if address.kind == "cluster":
         nodes = [redis.cluster.ClusterNode(*host) for host in address.hosts]  # type: ignore[no-untyped-call]
-        return redis.RedisCluster(startup_nodes=nodes, **options | _share_of(timeout, address))
+        return SyncClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
         manager = SyncSentinels(address.hosts, sentinel_kwargs=watching, **options)
