@@ -173,3 +173,20 @@ async def test_node_without_slots(open_store: OpenStore, keyspace: Keyspace, sma
         await calls.flows([tenant], within=SOON)
     assert not any(calls.errors.values())
     calls.assert_never_backward()
+
+
+async def test_cancelling(open_store: OpenStore, keyspace: Keyspace, small_shared: RedisCluster) -> None:
+    """A task that is cancelled while it asks a cluster ends, at whatever moment that is."""
+    store = open_store(small_shared.url, timeout=10.0)
+
+    async def keep_asking() -> None:
+        while True:
+            await store.bump(keyspace, {"1": ["label"]})
+
+    for i in range(200):
+        tasks = [asyncio.create_task(keep_asking()) for _ in range(4)]
+        await asyncio.sleep(0.002 + 0.000_01 * i)
+        for task in tasks:
+            task.cancel()
+        _, going_on = await asyncio.wait(tasks, timeout=SOON)
+        assert not going_on
