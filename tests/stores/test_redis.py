@@ -15,7 +15,7 @@ import redis.asyncio
 from cache_revalidate import ConfigurationError, Keyspace, Revalidator
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.token import is_token, next_token
-from tests.stores.servers import client_of
+from tests.support.redis_replication import client_of
 from tests.support.servers import HOST, RedisServer
 
 OpenStore = Callable[..., RedisStore]

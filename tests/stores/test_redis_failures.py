@@ -12,7 +12,7 @@ import redis
 from cache_revalidate import Keyspace, Revalidator, StoreError
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.stores.redis.errors import store_error
-from tests.stores.servers import client_of
+from tests.support.redis_replication import client_of
 from tests.support.servers import HOST, RedisServer, free_port
 
 OpenStore = Callable[..., RedisStore]

@@ -13,6 +13,7 @@ import redis
 
 from cache_revalidate.exceptions import ConfigurationError, StoreError
 from cache_revalidate.stores.base import CopyStore, Keyspace
+from cache_revalidate.stores.redis.cancelling import cancellation_kept
 from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.layout import LAYOUTS, Operation, ScriptCall
@@ -170,12 +171,13 @@ class RedisStore(CopyStore):
 
     async def _ask(self, question: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
         try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self._connected()
-                async with connection.turn:
-                    # A cluster's client that does not know the nodes yet would send its first command to any of them.
-                    await connection.client.initialize()
-                    answer = await question(connection.client)
+            with cancellation_kept():
+                async with asyncio.timeout(self._timeout):
+                    connection = await self._connected()
+                    async with connection.turn:
+                        # A cluster's client that knows no nodes yet would send its first command to any of them.
+                        await connection.client.initialize()
+                        answer = await question(connection.client)
         except Exception as error:
             raise self._failed(error) from error
         self._outage = None
