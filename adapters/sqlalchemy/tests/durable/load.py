@@ -65,62 +65,69 @@ def run_load(engine: Engine, make_store: type[DurableStore] | None, *, by_orm: b
     with sessionmaker(engine).begin() as session:
         session.add_all(Label(id=number, account_id=1, title="0") for number in range(1, WRITERS + 1))
     if make_store is None:
-        return _run(sessionmaker(engine), None, by_orm=by_orm)
+        return _Load(sessionmaker(engine), None, by_orm=by_orm).run()
     with attached_sessions(engine, make_store) as (sessions, revalidator):
-        return _run(sessions, revalidator, by_orm=by_orm)
+        return _Load(sessions, revalidator, by_orm=by_orm).run()
 
 
-def _run(sessions: sessionmaker[Session], revalidator: Revalidator | None, *, by_orm: bool) -> Outcome:
-    outcome, is_over, lock = Outcome(), threading.Event(), threading.Lock()
+class _Load:
+    def __init__(self, sessions: sessionmaker[Session], revalidator: Revalidator | None, *, by_orm: bool) -> None:
+        self.outcome = Outcome()
+        self._sessions = sessions
+        self._revalidator = revalidator
+        self._by_orm = by_orm
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
 
-    def failed(error: Exception) -> None:
-        with lock:
-            outcome.errors.append(f"{type(error).__name__}: {getattr(error, 'orig', error)}")
+    def run(self) -> Outcome:
+        with ThreadPoolExecutor(WRITERS + READERS) as threads:
+            readers = [threads.submit(self._read) for _ in range(READERS)]
+            try:
+                for written in [threads.submit(self._write, number) for number in range(1, WRITERS + 1)]:
+                    written.result(60)
+            finally:
+                self._is_over.set()
+            for reader in readers:
+                reader.result(60)
+        self.outcome.rows = _rows(self._sessions)
+        if self._revalidator is not None:
+            self.outcome.final = asyncio.run(self._revalidator.tokens(1, "label"))["label"]
+        return self.outcome
 
-    def write(number: int) -> None:
+    def _failed(self, error: DBAPIError) -> None:
+        with self._lock:
+            self.outcome.errors.append(f"{type(error).__name__}: {error.orig}")
+
+    def _write(self, number: int) -> None:
         for commit in range(1, COMMITS + 1):
             for _ in range(200):
                 began = time.time_ns() // 1000
                 try:
-                    _write(sessions, number, str(commit), by_orm=by_orm)
+                    _write(self._sessions, number, str(commit), by_orm=self._by_orm)
                 except DBAPIError as error:
-                    failed(error)
+                    self._failed(error)
                 else:
                     break
             else:
                 raise AssertionError("A writer failed two hundred times.")
-            with lock:
-                outcome.last_commit = max(outcome.last_commit, began)
+            with self._lock:
+                self.outcome.last_commit = max(self.outcome.last_commit, began)
 
-    def read() -> None:
+    def _read(self) -> None:
         shown: list[str] = []
-        outcome.tokens.append(shown)
+        self.outcome.tokens.append(shown)
         with asyncio.Runner() as runner:
-            while not is_over.is_set():
+            while not self._is_over.is_set():
+                if self._revalidator is not None:
+                    shown.append(runner.run(self._revalidator.tokens(1, "label"))["label"])
                 try:
-                    if revalidator is not None:
-                        shown.append(runner.run(revalidator.tokens(1, "label"))["label"])
-                    rows = _rows(sessions)
+                    rows = _rows(self._sessions)
                 except DBAPIError as error:
-                    failed(error)
+                    self._failed(error)
                     continue
-                if revalidator is not None:
-                    with lock:
-                        outcome.filed.setdefault(shown[-1], set()).add(rows)
-
-    with ThreadPoolExecutor(WRITERS + READERS) as threads:
-        readers = [threads.submit(read) for _ in range(READERS)]
-        try:
-            for written in [threads.submit(write, number) for number in range(1, WRITERS + 1)]:
-                written.result(60)
-        finally:
-            is_over.set()
-        for reader in readers:
-            reader.result(60)
-    outcome.rows = _rows(sessions)
-    if revalidator is not None:
-        outcome.final = asyncio.run(revalidator.tokens(1, "label"))["label"]
-    return outcome
+                if shown:
+                    with self._lock:
+                        self.outcome.filed.setdefault(shown[-1], set()).add(rows)
 
 
 def _write(sessions: sessionmaker[Session], number: int, title: str, *, by_orm: bool) -> None:
