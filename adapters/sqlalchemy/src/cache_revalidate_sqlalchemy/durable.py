@@ -286,7 +286,8 @@ class DurableStore(FoldingStore):
         return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _COPIES_LAST_LONGER))
 
     def _of_copies(self, keyspace: Keyspace) -> Keyspace:
-        return Keyspace(keyspace.namespace, self._max_stale)
+        # Nothing held for a token may outlive the token.
+        return Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
 
 
 def _parted(changes: Changes) -> tuple[Changes, list[str]]:
