@@ -1,0 +1,1 @@
+"""An explicit-state checker of the consistency protocol, and of the variants that it was chosen over."""

@@ -1,0 +1,25 @@
+"""The variants that were refuted: each differs from the protocol by one switch, and fails where the protocol holds.
+
+Not here: what is slow rather than wrong, like an upsert of the version row in the data's transaction (serialization
+failures, deadlocks), since the checker counts no time that a lock is held.
+"""
+
+import pytest
+
+from .cases import REFUTED, Case
+from .searches import found_in, sized, told
+
+
+@pytest.mark.parametrize("case", sized(REFUTED))
+def test_a_refuted_variant_fails(case: Case) -> None:
+    """The checker finds what is wrong with the variant."""
+    found = found_in(case.protocol, case.setting)
+    assert found.broken == case.breaks, told(case, found)
+    assert found.trace
+
+
+@pytest.mark.parametrize("case", sized(REFUTED))
+def test_the_protocol_holds_where_the_variant_fails(case: Case) -> None:
+    """In the very setting in which the variant fails, the switch put back makes everything hold."""
+    found = found_in(case.instead, case.setting)
+    assert found.broken is None, told(case, found)
