@@ -4,7 +4,9 @@ import sys
 import time
 from argparse import ArgumentParser
 
-from .cases import CHOSEN, REFUTED, Case
+from .cases import Case
+from .chosen import CHOSEN
+from .refuted import REFUTED
 from .system import check
 
 MOST = 5_000_000

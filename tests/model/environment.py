@@ -37,21 +37,35 @@ def happens(model: Model, world: World) -> Iterator[Step]:
     if "Redis failover" in model.faults and world.redis_standby != world.redis:
         yield ("Redis standby", "catches up"), world._replace(redis_standby=world.redis)
     if model.setting.others and model.protocol.shelf == "shared":
-        for tenant, held in enumerate(world.redis):
-            if held.age < 0:
-                yield ("another model", "makes the hash"), put_hash(world, tenant, Hash(0, 0))
-            elif model.protocol.expiry != "set when made":
-                yield ("another model", "refreshes the hash"), put_hash(world, tenant, held._replace(age=0))
+        yield from _other_models(model, world)
+    if model.protocol.mirror != "no":
+        yield from _mirror(world)
+    if world.leases:
+        yield from _leases(model, world)
+
+
+def _other_models(model: Model, world: World) -> Iterator[Step]:
+    for tenant, held in enumerate(world.redis):
+        if held.age < 0:
+            yield ("another model", "makes the hash"), put_hash(world, tenant, Hash(0, 0))
+        elif model.protocol.expiry != "set when made":
+            yield ("another model", "refreshes the hash"), put_hash(world, tenant, held._replace(age=0))
+
+
+def _mirror(world: World) -> Iterator[Step]:
     if world.event != (0, 0):
         told = world._replace(event=(0, 0), told=world.told | world.event[1])
         raised = max(world.mirror, world.event[0]) if world.mirror else 0
         yield ("event", "is delivered"), told._replace(mirror=raised)
     if world.mirror:
         yield ("mirror", "entry ends"), world._replace(mirror=0)
+
+
+def _leases(model: Model, world: World) -> Iterator[Step]:
     for writer in range(model.writers):
         if world.leases >> writer & 1:
-            for after, _ in bump_version(model, world):
-                yield ("lease", "ends, and bumps"), after._replace(leases=after.leases & ~(1 << writer))
+            for bumped, _ in bump_version(model, world):
+                yield ("lease", "ends, and bumps"), bumped._replace(leases=bumped.leases & ~(1 << writer))
 
 
 def faults(model: Model, world: World) -> Iterator[Step]:

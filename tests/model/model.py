@@ -9,7 +9,7 @@ from .world import Database, Hash, Process, World
 
 IDLE: Final = "idle"
 OPEN: Final = "open"  # a writer's transaction, written to and not committed
-BUMPED: Final = "bumped"  # the same, after its bump: the refuted order
+EARLY: Final = "early"  # the same, about to bump before it commits
 BUMP: Final = "bump"  # committed; goes on to bump without a fold
 ASKED: Final = "asked"  # missed; its lookup has not begun
 FOLD: Final = "fold"  # wants a fold, whose first statement has not begun
@@ -56,7 +56,11 @@ class Model:
         )
         self.readers = range(self.writers, self.writers + len(setting.readers))
         self.star_lock = 1 << self.tenants
-        self.lags = protocol.data != "primary" or bool(self.faults & {"database crash", "database failover"})
+        self.lags = (
+            (protocol.data, protocol.filled) != ("primary", "from the primary")
+            or "database crash" in self.faults
+            or "database failover" in self.faults
+        )
 
     def start(self) -> World:
         """Return the state before anything has happened."""

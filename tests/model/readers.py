@@ -22,11 +22,24 @@ def request(model: Model, world: World, number: int, process: Process) -> Iterat
         if world.database.pending:
             yield "sweeps", put(world, number, process._replace(at=FOLD))
         return
+    if _would_be_second(model, world, number):
+        return
     if model.protocol.read == "data first" and process.at == IDLE:
         rows = world.database.data & model.touching[model.tenant[number]]
         yield "reads its rows first", put(world, number, process._replace(at=ROWS, seen=rows))
         return
     yield from _token(model, world, number, process)
+
+
+def _would_be_second(model: Model, world: World, number: int) -> bool:
+    """Tell whether a reader just like this one has not begun: alike readers begin in order."""
+    readers = model.setting.readers
+    first = model.writers
+    return any(
+        readers[earlier - first] == readers[number - first]
+        and world.processes[earlier] == Process(IDLE, readers[number - first][1])
+        for earlier in range(first, number)
+    )
 
 
 def _token(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
@@ -55,13 +68,14 @@ def lookup(model: Model, world: World, number: int, process: Process) -> Iterato
     """One SELECT: the version row, and whether any pending row is visible; fold, unless all is there and folded."""
     yield from share(model, world, number, process)
     tenant = model.tenant[number]
-    token = answer(world.database, tenant)
+    database = world.database if model.protocol.filled == "from the primary" else world.standby
+    token = answer(database, tenant)
     if model.protocol.write in {"insert-only", "lease"}:
         if token:
             yield "looks the token up", put(world, number, process._replace(at=RAISE, token=token))
     elif model.protocol.lookup == "fold":
         yield "goes to fold", put(world, number, process._replace(at=FOLD))
-    elif token and (model.protocol.lookup == "blind" or not model.unfolded(world.database, tenant)):
+    elif token and (model.protocol.lookup == "blind" or not model.unfolded(database, tenant)):
         yield "looks the token up", put(world, number, process._replace(at=RAISE, token=token))
     else:
         yield "has to fold", put(world, number, process._replace(at=FOLD))
@@ -101,7 +115,8 @@ def second(model: Model, world: World, number: int, process: Process) -> Iterato
 
 def _bound(model: Model, database: Database, tenant: int) -> int | None:
     """Return the token of a snapshot, None if it has none or a pending row."""
-    return None if model.unfolded(database, tenant) else answer(database, tenant) or None
+    pending = model.unfolded(database, tenant) and model.protocol.validator != "always"
+    return None if pending else answer(database, tenant) or None
 
 
 def _file(model: Model, world: World, number: int, token: int, data: int) -> World:

@@ -70,6 +70,11 @@ class Protocol:
     """Where rows come from: after the token, from the primary; with their token, from one snapshot of a replica or in
     two statements on it; or from a replica, under the primary's token."""
 
+    validator: Literal["if nothing is pending", "always"] = "if nothing is pending"
+    """What a session on a replica gives an answer that sees a pending row."""
+
+    filled: Literal["from the primary", "from a replica"] = "from the primary"
+
     shared: Literal["no", "not started", "before delete", "started"] = "no"
     """What of another's fold or lookup a commit or a miss may take part in: one that has run no statement yet, one
     that has not begun to look for pending rows of its own tenant, or any."""

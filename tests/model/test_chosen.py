@@ -5,7 +5,9 @@
 
 import pytest
 
-from .cases import CHOSEN, Case
+from .cases import Case
+from .chosen import CHOSEN
+from .properties import OLDER
 from .searches import found_in, sized, told
 
 
@@ -16,3 +18,10 @@ def test_the_protocol_holds(case: Case) -> None:
     assert found.broken is None, told(case, found)
     assert found.states >= case.at_least, told(case, found)
     assert not case.reaches - found.events, told(case, found)
+
+
+@pytest.mark.parametrize("case", sized(case for case in CHOSEN if not case.setting.faults and not case.setting.ticks))
+def test_without_a_fault_no_hit_is_older(case: Case) -> None:
+    """When all is at rest and nothing has failed, Redis has every token, so no client waits for it to expire."""
+    found = found_in(case.protocol, case.setting)
+    assert OLDER not in found.events, told(case, found)

@@ -6,7 +6,8 @@ failures, deadlocks), since the checker counts no time that a lock is held.
 
 import pytest
 
-from .cases import REFUTED, Case
+from .cases import Case
+from .refuted import REFUTED
 from .searches import found_in, sized, told
 
 

@@ -1,7 +1,7 @@
 """One state of everything: database, Redis, mirror, clients, and the processes between them.
 
-Data is a set of writes, one bit for each writer: rows are *older* when they lack a committed bit. So are pending rows: the
-row that writer 1 has inserted is bit 1.
+Data is a set of writes, one bit for each writer: rows are *older* when they lack a committed bit. So are pending rows:
+the one that writer 1 has inserted is bit 1.
 """
 
 from typing import Final, NamedTuple

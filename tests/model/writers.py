@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from .folds import bumped
-from .model import BUMP, BUMPED, DONE, FOLD, IDLE, OPEN, RAISE, Event, Model, Steps, answers, put, replaced
+from .model import BUMP, DONE, EARLY, FOLD, IDLE, OPEN, RAISE, Event, Model, Steps, answers, put, replaced
 from .redis import bump, raise_mirror, returned
 from .tokens import mint, use
-from .world import Process, World
+from .world import Database, Process, World
 
 
 def begin(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
@@ -16,7 +16,7 @@ def begin(model: Model, world: World, number: int, process: Process) -> Iterator
     if any(kinds[earlier] == kinds[number] and world.processes[earlier].at == IDLE for earlier in range(number)):
         return
     protocol = model.protocol
-    opened = process._replace(at=OPEN)
+    opened = process._replace(at=EARLY if protocol.write == "bump first" else OPEN)
     if protocol.write == "insert-only":
         # Its clock has passed every token so far, which is the best case for it.
         token = mint(protocol, world.used[0].bit_length(), world.used[0])[0]
@@ -34,43 +34,47 @@ def begin(model: Model, world: World, number: int, process: Process) -> Iterator
         yield "writes", put(world, number, opened)._replace(leases=leases)
 
 
+def bump_early(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
+    """Bump in Redis before the transaction is committed."""
+    for token in mint(model.protocol, world.redis[0].token, world.used[0]):
+        yield "bumps before its COMMIT", put(bump(world, 0, token), number, process._replace(at=OPEN))
+
+
 def commit(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
     """COMMIT: data and pending row are there at once."""
-    protocol, bit = model.protocol, 1 << number
-    if protocol.write == "bump first" and process.at == OPEN:
-        for token in mint(protocol, world.redis[0].token, world.used[0]):
-            yield "bumps", put(bump(world, 0, token), number, process._replace(at=BUMPED))
-        return
-    before = world.database
-    after = before._replace(data=before.data | bit)
-    if protocol.level == "redis":
-        following = Process(DONE if protocol.write == "bump first" else BUMP)
-    elif protocol.write == "insert-only":
-        version = max(before.versions[0], process.seen)
-        after = after._replace(versions=(version,))
-        following = Process(RAISE, token=version)
-    elif protocol.write == "lease":
-        following = Process(BUMP)
-    elif process.new:
-        versions = tuple(new or old for new, old in zip(process.new, before.versions, strict=True))
-        after = after._replace(versions=versions)
-        following = Process(RAISE, new=versions)
-    else:
-        after = after._replace(pending=before.pending | bit)
-        following = Process(FOLD)
-        world = world._replace(since=(*world.since[:number], answers(before), *world.since[number + 1 :]))
+    after, following = _committed(model, world.database, number, process)
     world = put(world, number, following)._replace(database=after)
+    if following.at == FOLD:
+        since = answers(world.database)
+        world = world._replace(since=(*world.since[:number], since, *world.since[number + 1 :]))
     if "database crash" in model.faults and "database failover" not in model.faults:
         world = world._replace(standby=after)
     if following.at == DONE:
         world = returned(model, world, number)
     for index, token in enumerate(process.new):
         world = world._replace(used=use(world.used, index, token)) if token else world
-    if protocol.mirror == "guess" and number == 0:
+    if model.protocol.mirror == "guess" and number == 0:
         # The guess is its own clock's, which is ahead of the database's.
-        guess = mint(protocol, world.used[0].bit_length(), 0)[0]
+        guess = mint(model.protocol, world.used[0].bit_length(), 0)[0]
         world = raise_mirror(model, world._replace(used=use(world.used, 0, guess)), number, guess)
     yield "COMMITs", world
+
+
+def _committed(model: Model, before: Database, number: int, process: Process) -> tuple[Database, Process]:
+    """Return the database after the COMMIT, and how the writer goes on."""
+    protocol, bit = model.protocol, 1 << number
+    after = before._replace(data=before.data | bit)
+    if protocol.level == "redis":
+        return after, Process(DONE if protocol.write == "bump first" else BUMP)
+    if protocol.write == "insert-only":
+        version = max(before.versions[0], process.seen)
+        return after._replace(versions=(version,)), Process(RAISE, token=version)
+    if protocol.write == "lease":
+        return after, Process(BUMP)
+    if protocol.whole == "plain UPDATE" and model.is_bulk(number):
+        versions = tuple(new or old for new, old in zip(process.new, before.versions, strict=True))
+        return after._replace(versions=versions), Process(RAISE, new=versions)
+    return after._replace(pending=before.pending | bit), Process(FOLD)
 
 
 def bump_after(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
@@ -80,9 +84,9 @@ def bump_after(model: Model, world: World, number: int, process: Process) -> Ite
             bumped_ = put(bump(world, 0, token), number, Process(DONE))
             yield "bumps in Redis", returned(model, bumped_, number)
         return
-    for after, token in bump_version(model, world):
-        after = after._replace(leases=after.leases & ~(1 << number))
-        yield "bumps and ends its lease", put(after, number, Process(RAISE, token=token))
+    for versioned, token in bump_version(model, world):
+        ended = versioned._replace(leases=versioned.leases & ~(1 << number))
+        yield "bumps and ends its lease", put(ended, number, Process(RAISE, token=token))
 
 
 def bump_version(model: Model, world: World) -> Iterator[tuple[World, int]]:
@@ -93,4 +97,4 @@ def bump_version(model: Model, world: World) -> Iterator[tuple[World, int]]:
         yield world._replace(database=database, used=use(world.used, 0, token)), token
 
 
-STEPS: Final[dict[str, Steps]] = {IDLE: begin, OPEN: commit, BUMPED: commit, BUMP: bump_after}
+STEPS: Final[dict[str, Steps]] = {IDLE: begin, EARLY: bump_early, OPEN: commit, BUMP: bump_after}
