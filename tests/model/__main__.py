@@ -38,6 +38,7 @@ def _print(case: Case, *, trace: bool) -> bool:
     sys.stdout.write(f"{case.name:62} {found.states:9,} {took:6.1f} s  {verdict:50} {length}{mark}\n")
     if trace and found.broken:
         sys.stdout.write(f"{found}\n\n")
+    sys.stdout.flush()
     return as_expected
 
 

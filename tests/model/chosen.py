@@ -3,7 +3,7 @@
 from typing import Final
 
 from .cases import BULK, EVERY, MIXED, ONE, READS_AGAIN, TENANTS, TWO_READERS, Case, events, struck_by
-from .properties import FRESH, OLDER
+from .properties import FRESH, HARMLESS, OLDER
 from .switches import Fault, Protocol, Setting
 
 _ALONE: Final[dict[Fault, frozenset[str]]] = {
@@ -59,6 +59,16 @@ _TIME: Final = [
     Case("time passes, two writers", Setting(readers=((0, 1),), ticks=2, known=True)),
     Case("time passes, two writers, longer", Setting(ticks=4), large=True),
     Case("time passes and a fault", Setting(writers=ONE, faults=EVERY, ticks=4), reaches=events(FRESH, OLDER)),
+    Case(
+        "time passes and commits crash",
+        Setting(writers=ONE, faults=HARMLESS, ticks=3),
+        reaches=events(FRESH, OLDER),
+    ),
+    Case(
+        "time passes and two writers' commits crash",
+        Setting(readers=((0, 1),), faults=HARMLESS, ticks=2, known=True),
+        large=True,
+    ),
     Case("time passes and two faults", Setting(writers=ONE, faults=EVERY, most_faults=2, ticks=4), large=True),
 ]
 

@@ -18,9 +18,9 @@ from .model import (
     put,
 )
 from .outcome import fail, finish
-from .redis import put_hash
+from .redis import put_copy
 from .search import Label
-from .world import BOUND, LIFE, LIMIT, Hash, Process, World
+from .world import BOUND, LIFE, LIMIT, Copy, Process, World
 from .writers import bump_version
 
 _FOLDING: Final = IN_TRANSACTION | {STAR_LOCK, RAISE}
@@ -47,9 +47,9 @@ def happens(model: Model, world: World) -> Iterator[Step]:
 def _other_models(model: Model, world: World) -> Iterator[Step]:
     for tenant, held in enumerate(world.redis):
         if held.age < 0:
-            yield ("another model", "makes the hash"), put_hash(world, tenant, Hash(0, 0))
+            yield ("another model", "makes the hash"), put_copy(world, tenant, Copy(0, 0))
         elif model.protocol.expiry != "set when made":
-            yield ("another model", "refreshes the hash"), put_hash(world, tenant, held._replace(age=0))
+            yield ("another model", "refreshes the hash"), put_copy(world, tenant, held._replace(age=0))
 
 
 def _mirror(world: World) -> Iterator[Step]:
@@ -81,10 +81,10 @@ def faults(model: Model, world: World) -> Iterator[Step]:
 def _tick(model: Model, world: World) -> World:
     never = model.protocol.expiry == "never"
 
-    def aged(held: Hash) -> Hash:
+    def aged(held: Copy) -> Copy:
         if held.age < 0 or never:
             return held
-        return Hash() if held.age + 1 >= LIFE else held._replace(age=held.age + 1)
+        return Copy() if held.age + 1 >= LIFE else held._replace(age=held.age + 1)
 
     processes = tuple(
         process._replace(age=min(process.age + 1, LIMIT + 1)) if process.at in {COMMIT, RAISE} else process
@@ -105,7 +105,7 @@ def _tick(model: Model, world: World) -> World:
 def _storage_faults(model: Model, world: World) -> Iterator[Step]:
     redis = world.redis
     if "Redis emptied" in model.faults and any(held.age >= 0 for held in redis):
-        yield ("Redis", "is emptied"), world._replace(redis=(Hash(),) * model.tenants)
+        yield ("Redis", "is emptied"), world._replace(redis=(Copy(),) * model.tenants)
     if "Redis failover" in model.faults and redis != world.redis_standby:
         yield ("Redis", "fails over"), world._replace(redis=world.redis_standby)
     if "subscription lost" in model.faults and (world.mirror or world.event != (0, 0)):

@@ -28,9 +28,9 @@ from .model import (
     replaced,
 )
 from .outcome import finish
-from .redis import push, put_hash
+from .redis import push, put_copy
 from .tokens import mint, use
-from .world import Database, Hash, Process, World
+from .world import Copy, Database, Process, World
 
 BACKWARD: Final = "a token goes backward in the version table"
 LOST: Final = "a pending row is gone and its token is the same"
@@ -166,22 +166,18 @@ def delete(model: Model, world: World, number: int, process: Process) -> Iterato
 def commit(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
     """Commit what the fold has written; no fault undoes it but a database's loss."""
     database, tenant = world.database, model.tenant[number]
-    versions = tuple(map(max, process.new, (0,) * model.tenants)) if process.new else (0,) * model.tenants
-    versions = tuple(new or old for new, old in zip(versions, database.versions, strict=True))
+    new = process.new or (0,) * model.tenants
     after = database._replace(
         pending=database.pending & ~process.took,
-        versions=versions,
+        versions=tuple(written or version for written, version in zip(new, database.versions, strict=True)),
         epoch=process.epoch or database.epoch,
     )
     if model.protocol.relay == "watermark":
-        pending = database.pending & ~process.took
-        after = after._replace(pending=pending, watermark=max(database.watermark, process.took.bit_length()))
+        after = after._replace(watermark=max(database.watermark, process.took.bit_length()))
     used = world.used
-    for index, token in enumerate(process.new):
-        used = use(used, index, token) if token else used
-    if process.epoch:
-        for index in range(model.tenants):
-            used = use(used, index, process.epoch)
+    for index, written in enumerate(new):
+        used = use(used, index, written) if written else used
+        used = use(used, index, process.epoch) if process.epoch else used
     wrong = _wrong(model, world, after, process.took)
     since = tuple(() if process.took >> writer & 1 else tokens for writer, tokens in enumerate(world.since))
     world = world._replace(database=after, used=used, since=since, alarm=wrong)
@@ -189,14 +185,14 @@ def commit(model: Model, world: World, number: int, process: Process) -> Iterato
     if model.protocol.raised == "before COMMIT":
         yield "commits the fold", finish(model, world, number, token, pushed=bool(process.seen))
         return
-    new = answers(after) if model.is_bulk(number) else ()
+    to_push = answers(after) if model.is_bulk(number) else ()
     seen = 1 if model.protocol.raised == "if deleted" and not process.took else 0
-    to_raise = process._replace(at=RAISE, took=0, new=new, epoch=0, held=0, token=token, seen=seen)
+    to_raise = process._replace(at=RAISE, took=0, new=to_push, epoch=0, held=0, token=token, seen=seen)
     yield "commits the fold", put(world, number, to_raise)
 
 
 def raise_(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
-    """Raise the token in Redis and in the mirror, and publish it; a reader learns the larger."""
+    """Raise the token in Redis and in the mirror, and publish it; then the fold or lookup has ended."""
     if model.is_bulk(number):
         yield from _raise_all(model, world, number, process)
         return
@@ -217,7 +213,7 @@ def raise_(model: Model, world: World, number: int, process: Process) -> Iterato
 def _raise_all(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
     tenant = process.seen
     if model.protocol.whole_pushed == "deleted":
-        after, pushed = put_hash(world, tenant, Hash()), True
+        after, pushed = put_copy(world, tenant, Copy()), True
     elif process.new[tenant]:
         after, pushed = push(model, world, number, tenant, process.new[tenant], process.age)
     else:

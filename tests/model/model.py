@@ -5,7 +5,7 @@ from typing import Final
 
 from .switches import Protocol, Setting
 from .tokens import mint
-from .world import Database, Hash, Process, World
+from .world import Copy, Database, Process, World
 
 IDLE: Final = "idle"
 OPEN: Final = "open"  # a writer's transaction, written to and not committed
@@ -68,7 +68,7 @@ class Model:
         first = mint(self.protocol, 0, 0)[0]
         versions = (first,) * self.tenants if self.setting.known else none
         database = Database(versions=versions)
-        redis = (Hash(),) * self.tenants
+        redis = (Copy(),) * self.tenants
         processes = [Process(IDLE)] * self.writers
         processes += [Process(IDLE, left) for _, left in self.setting.readers]
         processes += [Process(IDLE, 1)] * self.setting.sweepers

@@ -1,10 +1,12 @@
 """How a fold or a lookup ends, for the process that ran it and for those that share it."""
 
+from typing import Final
+
 from .model import DATA, DONE, FOLD, IDLE, Model, put
 from .redis import fill_mirror, returned
 from .world import EVERYTHING, Process, World
 
-MISS_OLDER = "a miss is answered older"
+MISS_OLDER: Final = "a miss is answered older"
 
 
 def finish(model: Model, world: World, number: int, token: int, *, pushed: bool) -> World:

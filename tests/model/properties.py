@@ -9,6 +9,7 @@ from typing import Final
 
 from .model import DONE, IDLE, Model, answer
 from .outcome import common
+from .switches import Fault
 from .tokens import CONSTANT, mint
 from .world import BOUND, World
 
@@ -19,7 +20,7 @@ TOO_LONG: Final = "a hit is answered older after max_stale"
 FRESH: Final = "a hit is answered 304"
 OLDER: Final = "a hit is answered older, until Redis expires"
 
-_HARMLESS: Final = frozenset({"writer crash", "fold crash", "abort", "lost raise"})
+HARMLESS: Final[frozenset[Fault]] = frozenset({"writer crash", "fold crash", "abort", "lost raise"})
 """Faults that don't touch what commit() promises when it returns."""
 
 
@@ -38,7 +39,7 @@ def _wrong(model: Model, world: World) -> Iterator[str]:
     for tenant, held in enumerate(world.redis):
         if held.token:
             lacking = model.touching[tenant] & ~common(world, tenant, held.token)
-            if lacking & world.returned and model.faults <= _HARMLESS:
+            if lacking & world.returned and model.faults <= HARMLESS:
                 yield RETURNED
             if lacking & _overdue(model, world):
                 yield TOO_LONG

@@ -2,7 +2,7 @@
 
 from .model import Model
 from .tokens import use
-from .world import LIMIT, Hash, World
+from .world import LIMIT, Copy, World
 
 
 def push(model: Model, world: World, number: int, tenant: int, token: int, age: int) -> tuple[World, bool]:
@@ -12,7 +12,7 @@ def push(model: Model, world: World, number: int, tenant: int, token: int, age: 
         return world, False
     held = world.redis[tenant]
     grows = token > held.token and model.protocol.expiry == "set when the token grows"
-    world = put_hash(world, tenant, Hash(max(held.token, token), 0 if grows or held.age < 0 else held.age))
+    world = put_copy(world, tenant, Copy(max(held.token, token), 0 if grows or held.age < 0 else held.age))
     world = world._replace(used=use(world.used, tenant, token))
     if model.protocol.mirror != "no":
         writer = 1 << number if number < model.writers else 0
@@ -20,8 +20,8 @@ def push(model: Model, world: World, number: int, tenant: int, token: int, age: 
     return world, True
 
 
-def put_hash(world: World, tenant: int, made: Hash) -> World:
-    """Return the world with one tenant's hash changed."""
+def put_copy(world: World, tenant: int, made: Copy) -> World:
+    """Return the world with what Redis has for one tenant changed."""
     return world._replace(redis=(*world.redis[:tenant], made, *world.redis[tenant + 1 :]))
 
 
@@ -50,4 +50,4 @@ def returned(model: Model, world: World, writer: int) -> World:
 
 def bump(world: World, tenant: int, token: int) -> World:
     """Set a token that was minted in Redis itself."""
-    return put_hash(world, tenant, Hash(token, 0))._replace(used=use(world.used, tenant, token))
+    return put_copy(world, tenant, Copy(token, 0))._replace(used=use(world.used, tenant, token))

@@ -1,11 +1,10 @@
-"""Searches for the tests: each is made once, and no larger than asked for.
+"""What the tests of the searches share.
 
 `MODEL_SIZE=large make test` searches the large settings too, which takes minutes.
 """
 
 import os
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import pytest
@@ -13,17 +12,14 @@ import pytest
 from .cases import Case
 from .search import Found
 from .switches import Protocol, Setting
-from .system import check
 
 LARGE: Final = os.environ.get("MODEL_SIZE") == "large"
 
-_MOST: Final = 10_000_000 if LARGE else 300_000
+MOST: Final = 10_000_000 if LARGE else 300_000
+"""Whoever needs more states has made a setting that is too large for every day."""
 
 
-@cache
-def found_in(protocol: Protocol, setting: Setting) -> Found:
-    """Search a protocol in a setting; SearchTooLargeError if the setting is too large for every day."""
-    return check(protocol, setting, most=_MOST)
+Search = Callable[[Protocol, Setting], Found]
 
 
 def sized(cases: Iterable[Case]) -> list[object]:

@@ -10,7 +10,7 @@ EVERYTHING: Final = -1
 """All bits: what the clients hold who hold nothing under a token."""
 
 LIFE: Final = 2
-"""Ticks that a hash in Redis lives (`max_stale`)."""
+"""Ticks that a token lives in Redis (`max_stale`)."""
 
 LIMIT: Final = 1
 """Ticks after which a fill or push is dropped; it must be less than LIFE."""
@@ -31,8 +31,8 @@ class Database(NamedTuple):
     watermark: int = 0
 
 
-class Hash(NamedTuple):
-    """A tenant's hash in Redis; its age is -1 while there is none."""
+class Copy(NamedTuple):
+    """What Redis has for a tenant; its age, in ticks, is -1 while there is nothing."""
 
     token: int = 0
     age: int = -1
@@ -80,8 +80,8 @@ class World(NamedTuple):
 
     database: Database
     standby: Database
-    redis: tuple[Hash, ...]
-    redis_standby: tuple[Hash, ...]
+    redis: tuple[Copy, ...]
+    redis_standby: tuple[Copy, ...]
     processes: tuple[Process, ...]
     filed: tuple[tuple[Filed, ...], ...]
     used: tuple[int, ...]

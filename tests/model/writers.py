@@ -81,8 +81,8 @@ def bump_after(model: Model, world: World, number: int, process: Process) -> Ite
     """Bump without pending rows: in Redis at its level, in the database with a lease."""
     if model.protocol.level == "redis":
         for token in mint(model.protocol, world.redis[0].token, world.used[0]):
-            bumped_ = put(bump(world, 0, token), number, Process(DONE))
-            yield "bumps in Redis", returned(model, bumped_, number)
+            done = put(bump(world, 0, token), number, Process(DONE))
+            yield "bumps in Redis", returned(model, done, number)
         return
     for versioned, token in bump_version(model, world):
         ended = versioned._replace(leases=versioned.leases & ~(1 << number))
