@@ -67,7 +67,6 @@ _TIME: Final = [
     Case(
         "time passes and two writers' commits crash",
         Setting(readers=((0, 1),), faults=HARMLESS, ticks=2, known=True),
-        large=True,
     ),
     Case("time passes and two faults", Setting(writers=ONE, faults=EVERY, most_faults=2, ticks=4), large=True),
 ]
@@ -81,6 +80,12 @@ _WHOLE_MODEL: Final = [
     Case("whole model and a row", Setting(writers=MIXED, readers=((0, 1),))),
     Case("whole model and a row, other tenant", Setting(writers=MIXED, readers=((1, 2),))),
     Case("whole model and a row, both tenants", Setting(writers=MIXED, readers=TENANTS), large=True),
+    Case("whole model while time passes", Setting(writers=BULK, readers=TWO_READERS, ticks=2, known=True)),
+    Case(
+        "whole model and a row while time passes",
+        Setting(writers=MIXED, readers=((0, 1),), ticks=2, known=True),
+        large=True,
+    ),
     Case("two whole models", Setting(writers=("bulk", "bulk"), readers=((0, 1),))),
 ]
 
