@@ -206,21 +206,25 @@ class DurableStore(FoldingStore):
             return (await self._fold_now(keyspace, {tenant: models}))[tenant]
         look, ledger = self._dirt(keyspace).look({tenant: models}), self._ledger(keyspace)
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        return (await self._raise(keyspace, {tenant: tokens}, look))[tenant]
+        await self._raise(keyspace, {tenant: tokens}, look)
+        # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
+        return tokens
 
     async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
         tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
-        return await self._raise(keyspace, tokens, look)
+        await self._raise(keyspace, tokens, look)
+        return tokens
 
     def _fold_now_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
         tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
-        return self._raise_sync(keyspace, tokens, look)
+        self._raise_sync(keyspace, tokens, look)
+        return tokens
 
     async def _fold_every_tenant(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
@@ -248,24 +252,22 @@ class DurableStore(FoldingStore):
             last = max(page)
         marks.settle()
 
-    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
-        """Raise the copies to tokens that the database has just shown; return the larger ones."""
+    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
+        """Raise the copies to tokens that the database has just shown."""
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
+                await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
-    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
+    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
+                self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
     @contextmanager
     def _copy_may_be_away(self) -> Iterator[None]:
