@@ -51,6 +51,16 @@ class Dirty:
         marks = (self._marks.get((owner, model)) for model in models for owner in (tenant, EVERY_TENANT))
         return any(mark is not None and mark[1] > oldest for mark in marks)
 
+    def older_than(self, seconds: float) -> dict[str, set[str]]:
+        """Return the pairs that were marked longer ago, and should have been settled by now."""
+        now = self._monotonic()
+        left: dict[str, set[str]] = {}
+        with self._lock:
+            for (tenant, model), (_, marked) in self._marks.items():
+                if seconds < now - marked < self._lifetime:
+                    left.setdefault(tenant, set()).add(model)
+        return left
+
     def look(self, changes: Mapping[str, Collection[str]]) -> Look:
         """Note that the database is about to be asked for some pairs, with all counted in."""
         with self._lock:

@@ -29,6 +29,8 @@ WhenCopyIsAway: TypeAlias = Literal["database", "no-store"]
 
 _COPIES_LAST_LONGER: Final = 10.0
 """Seconds by which a copy may outlive `max_stale`: it may have been made a little late, by a clock of its own."""
+_RAISED_BY: Final = 2.0
+"""Seconds within which a commit's fold raises the copies, unless something is in its way."""
 _DAY: Final = 86_400.0
 
 _logger = logging.getLogger("cache_revalidate")
@@ -176,13 +178,34 @@ class DurableStore(FoldingStore):
                 yield
 
     async def sweep(self, keyspace: Keyspace, newest: int | None) -> int | None:
-        """Fold what is pending up to the row `newest`; return the id of the newest row now."""
+        """Fold what is pending up to the row `newest`, and what this process could not raise; return the newest row."""
+        await self._raise_what_was_missed(keyspace)
         ledger = self._ledger(keyspace)
         while newest is not None and (
             left := await self.engines.run(lambda connection: ledger.pending_until(connection, newest))
         ):
             await self.fold(keyspace, left)
         return await self.engines.run(ledger.newest_pending)
+
+    async def _raise_what_was_missed(self, keyspace: Keyspace) -> None:
+        """Make good, as soon as the copies can be reached again, what was committed while they were away.
+
+        A Redis that hung may also carry out, when it goes on, an older raise that was sent to it before.
+        """
+        missed = self._dirt(keyspace).older_than(_RAISED_BY) if self.copy is not None else {}
+        if missed and await self._copies_are_there():
+            named, every = _parted(missed)
+            for model in every:
+                await self._fold_every_tenant(keyspace, model)
+            await self._fold_now(keyspace, named)
+
+    async def _copies_are_there(self) -> bool:
+        try:
+            if self.copy is not None:
+                await self.copy.check()
+        except StoreError:
+            return False
+        return True
 
     async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
         loop = asyncio.get_running_loop()
