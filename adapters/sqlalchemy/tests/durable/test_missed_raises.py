@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.sqlalchemy.tests.desk import ATTACHED, MODELS, TABLES, Label, async_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker
-from tests.support.servers import RedisServer
 
 from cache_revalidate import RedisStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore, attach
+
+if TYPE_CHECKING:
+    from tests.support.servers import RedisServer
 
 SECONDS = 15.0
 
