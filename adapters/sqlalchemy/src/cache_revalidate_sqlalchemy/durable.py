@@ -93,6 +93,16 @@ class DurableStore(FoldingStore):
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
         self._ledger(keyspace).note(connection, changes)
 
+    def seen(
+        self, keyspace: Keyspace, connection: Connection, tenant: str, models: Collection[str]
+    ) -> dict[str, str | None]:
+        """Return the tokens that the transaction on `connection` sees; None for a model that has none or was changed.
+
+        Nothing is made new and no copy raised: the connection may be one of a replica.
+        """
+        tokens = self._ledger(keyspace).seen(connection, tenant, sorted(models))
+        return {model: tokens.get(model) for model in sorted(models)}
+
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
         if self.copy is not None and not self._dirt(keyspace).among(tenant, models):

@@ -81,6 +81,17 @@ class Ledger:
         In most cases that is one statement, which sees in one snapshot that nothing is pending. Else it folds. A token
         that is older than `max_age`, in seconds, is made new.
         """
+        with _single_statement(connection):
+            tokens = self.seen(connection, tenant, models)
+        if len(tokens) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
+            return tokens
+        return self.fold(connection, {tenant: models}, max_age)[tenant]
+
+    def seen(self, connection: Connection, tenant: str, models: Sequence[str]) -> dict[str, str]:
+        """Return the tokens of those of a tenant's models that have one, and of which nothing pending is seen.
+
+        It is one statement: what it sees is all of one snapshot, that of the transaction on `connection` if it has one.
+        """
         versions, pending = self._versions.c, self._pending.c
         snapshot = union(
             select(versions.model, versions.token).where(
@@ -92,12 +103,9 @@ class Ledger:
                 pending.model.in_(models),
             ),
         )
-        with _single_statement(connection):
-            rows = connection.execute(snapshot).all()
-        tokens = {model: token for model, token in rows if token is not None}
-        if len(tokens) == len(rows) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
-            return tokens
-        return self.fold(connection, {tenant: models}, max_age)[tenant]
+        rows = connection.execute(snapshot).all()
+        changed = {model for model, token in rows if token is None}
+        return {model: token for model, token in rows if is_token(token) and model not in changed}
 
     def fold(
         self, connection: Connection, changes: Mapping[str, Collection[str]], max_age: float = float("inf")

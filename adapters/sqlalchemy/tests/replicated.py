@@ -1,0 +1,107 @@
+"""A desk whose lists are read from a replica, as an app of each framework; and a client that keeps what it is told."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias, get_args
+
+import httpx
+from adapters.sqlalchemy.tests.desk import Label
+from fastapi import Depends, FastAPI
+from litestar import Litestar, get
+from litestar.params import FromPath
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from cache_revalidate import EVERYONE, Revalidator, allow_everyone
+from cache_revalidate.fastapi import Fresh
+from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
+from cache_revalidate.starlette import CacheRevalidateMiddleware, FreshWhen
+
+Titles: TypeAlias = Callable[[int], Awaitable[list[str]]]
+Framework: TypeAlias = Literal["middleware", "decorator", "fastapi", "litestar"]
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
+PATH = "/accounts/{account_id:int}/labels"
+
+
+def titles_of(account: int) -> Any:
+    """Return the query for the titles of an account's labels."""
+    return select(Label.title).where(Label.account_id == account).order_by(Label.id)
+
+
+def make_app(framework: Framework, revalidator: Revalidator, titles: Titles) -> Any:
+    """Return an app whose list of labels is what `titles` reads."""
+
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse(await titles(request.path_params["account_id"]))
+
+    if framework == "middleware":
+        options = {"revalidator": revalidator, "authorize": allow_everyone, "routes": {PATH: ["label"]}}
+        return Starlette(routes=[Route(PATH, endpoint)], middleware=[Middleware(CacheRevalidateMiddleware, **options)])
+    if framework == "decorator":
+        fresh_when = FreshWhen(revalidator, authorize=allow_everyone)
+        return Starlette(routes=[Route(PATH, fresh_when("label")(endpoint))], middleware=[fresh_when.middleware])
+    if framework == "fastapi":
+        return _fastapi(revalidator, titles)
+
+    @get(PATH, opt={"revalidate": ["label"]})
+    async def labels(account_id: FromPath[int]) -> list[str]:
+        return await titles(account_id)
+
+    config = RevalidateConfig(revalidator, viewer=allow_everyone)
+    return Litestar([labels], plugins=[RevalidatePlugin(config)], logging_config=None)
+
+
+def _fastapi(revalidator: Revalidator, titles: Titles) -> FastAPI:
+    app = FastAPI()
+    fresh = Fresh(revalidator, viewer=lambda: EVERYONE)
+    fresh.install(app)
+
+    @app.get("/accounts/{account_id}/labels", dependencies=[Depends(fresh("label"))])
+    async def labels(account_id: int) -> list[str]:
+        return await titles(account_id)
+
+    return app
+
+
+class Holder:
+    """A client of one account's list, which holds what it was answered as a browser's cache does."""
+
+    def __init__(self, app: Any, account: int) -> None:
+        self.app = app
+        self._path = f"/accounts/{account}/labels"
+        self.titles: list[str] | None = None
+        self.etag: str | None = None
+        self.answers: list[httpx.Response] = []
+
+    async def ask(self) -> int:
+        """Ask with the tag that is held; hold the answer unless that is 304. Return the status."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://desk") as client:
+            answer = await client.get(self._path, headers={"if-none-match": self.etag} if self.etag else {})
+        self.answers.append(answer)
+        if answer.status_code != 304:
+            assert answer.status_code == 200
+            self.titles, self.etag = answer.json(), answer.headers.get("etag")
+            assert (self.etag is None) == (answer.headers.get("cache-control") == "no-store")
+            assert (self.etag is None) == ("cache-keys" not in answer.headers)
+        return answer.status_code
+
+    async def ask_until(self, titles: list[str], *, seconds: float = 20.0) -> None:
+        """Ask until these titles are held under a tag."""
+        await until(lambda: self._holds(titles), seconds=seconds)
+
+    async def _holds(self, titles: list[str]) -> bool:
+        await self.ask()
+        return self.titles == titles and self.etag is not None
+
+
+async def until(is_so: Callable[[], Awaitable[object]], *, seconds: float = 20.0) -> None:
+    """Wait until a question is answered yes."""
+    deadline = time.monotonic() + seconds
+    while not await is_so():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        await asyncio.sleep(0.02)
