@@ -40,8 +40,10 @@ def make_app(framework: Framework, revalidator: Revalidator, titles: Titles) -> 
         return JSONResponse(await titles(request.path_params["account_id"]))
 
     if framework == "middleware":
-        options = {"revalidator": revalidator, "authorize": allow_everyone, "routes": {PATH: ["label"]}}
-        return Starlette(routes=[Route(PATH, endpoint)], middleware=[Middleware(CacheRevalidateMiddleware, **options)])
+        middleware = Middleware(
+            CacheRevalidateMiddleware, revalidator=revalidator, authorize=allow_everyone, routes={PATH: ["label"]}
+        )
+        return Starlette(routes=[Route(PATH, endpoint)], middleware=[middleware])
     if framework == "decorator":
         fresh_when = FreshWhen(revalidator, authorize=allow_everyone)
         return Starlette(routes=[Route(PATH, fresh_when("label")(endpoint))], middleware=[fresh_when.middleware])

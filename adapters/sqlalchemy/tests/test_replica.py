@@ -336,6 +336,6 @@ async def _cut_off(standby: AsyncEngine) -> None:
         await connection.execute(text("SELECT pg_reload_conf()"))
 
         async def is_cut_off() -> bool:
-            return await connection.scalar(text("SELECT count(*) FROM pg_stat_wal_receiver")) == 0
+            return bool(await connection.scalar(text("SELECT count(*) = 0 FROM pg_stat_wal_receiver")))
 
         await until(is_cut_off)

@@ -120,6 +120,8 @@ class _Binding:
 
     def make(self, session: Session) -> dict[str, str | None]:
         """Begin the session's transaction, and bind the tokens that are seen in it."""
+        guard = _Guard.of(session)
+        guard.release()
         try:
             connection = self._connection(session)
             tokens = self._store.seen(self._revalidator.keyspace, connection, self._tenant, self._models)
@@ -127,7 +129,7 @@ class _Binding:
             # Whatever the handler does about it, it may read old rows now.
             self._revalidator.bind(self._tenant, dict.fromkeys(self._models))
             raise
-        _Guard.of(session).watch(connection, self._revalidator.bind(self._tenant, tokens))
+        guard.watch(connection, self._revalidator.bind(self._tenant, tokens))
         return tokens
 
     def _connection(self, session: Session) -> Connection:
@@ -170,6 +172,10 @@ class _Guard:
         if not isinstance(guard, cls):
             guard = session.info[_GUARD] = cls(session)
         return guard
+
+    def release(self) -> None:
+        """Let the session begin another transaction, which is bound as well."""
+        self._void = None
 
     def watch(self, connection: Connection, void: Callable[[], None]) -> None:
         """Call `void` when the session begins to work on a connection other than this one."""
