@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from adapters.sqlalchemy.tests.desk import ATTACHED, MODELS, TABLES, Label, label_table, sync_engine
 from adapters.sqlalchemy.tests.replicated import FRAMEWORKS, Framework, Holder, Titles, make_app, titles_of, until
-from sqlalchemy import insert, text
+from sqlalchemy import create_engine, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
 from tests.support.servers import PostgresReplica, PostgresServer
 
 from cache_revalidate import EVERY_TENANT, MemoryStore, Revalidator, SnapshotError
@@ -266,6 +267,19 @@ async def test_read_committed_reads_tokens_first(
     assert (await during.ask(), during.titles, during.etag) == (200, ["old", "new"], older)
     await client.ask_until(["old", "new"])
     assert client.etag != older
+
+
+def test_connection_is_returned_as_it_was(pair: Pair, account: int) -> None:
+    """On a replica, sessions that are bound and sessions that are not share a pool's connection by turns."""
+    replica = create_engine(pair.replica.url("psycopg", pair.database), pool_size=1, max_overflow=0)
+    revalidator = Revalidator(MODELS, DurableStore(replica, TABLES))
+    for isolation in ("REPEATABLE READ", "READ COMMITTED") * 2:
+        with Session(replica) as session:
+            assert bind_snapshot(revalidator, session, account, "label", isolation=isolation) == {"label": None}
+            assert list(session.scalars(titles_of(account))) == []
+        with Session(replica) as session:
+            assert list(session.scalars(titles_of(account))) == []
+    replica.dispose()
 
 
 async def test_failover_that_loses_a_commit(pair: Pair, account: int) -> None:

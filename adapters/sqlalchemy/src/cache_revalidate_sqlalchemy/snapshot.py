@@ -16,7 +16,6 @@ from cache_revalidate_sqlalchemy.ledger import checked_dialect
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import SessionTransaction, scoped_session
 
@@ -142,15 +141,19 @@ class _Binding:
             )
         bind = session.get_bind(**self._bind_arguments)
         checked_dialect(bind.dialect)
-        options = {} if isinstance(bind, Connection) and bind.in_transaction() else self._options(bind)
-        return session.connection(bind_arguments={"bind": bind}, execution_options=options)
-
-    def _options(self, bind: Engine | Connection) -> dict[str, Any]:
-        if bind.dialect.name == "sqlite":
-            return {}
-        if bind.dialect.name == "postgresql" and self._isolation == "REPEATABLE READ":
-            return {"isolation_level": self._isolation, "postgresql_readonly": True}
-        return {"isolation_level": self._isolation}
+        is_joined = isinstance(bind, Connection) and bind.in_transaction()
+        connection = session.connection(
+            bind_arguments={"bind": bind},
+            # SQLite has no such levels; and a transaction that somebody else has begun keeps the one it has.
+            execution_options={}
+            if is_joined or bind.dialect.name == "sqlite"
+            else {"isolation_level": self._isolation},
+        )
+        if bind.dialect.name == "postgresql" and self._isolation == "REPEATABLE READ" and not is_joined:
+            # The option `postgresql_readonly` would have psycopg begin the connection's next transaction, be it bound
+            # or not, as READ WRITE, which a replica refuses.
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        return connection
 
 
 class _Guard:
