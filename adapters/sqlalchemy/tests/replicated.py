@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias, get_args
+from inspect import iscoroutinefunction
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import httpx
 from adapters.sqlalchemy.tests.desk import Label
@@ -23,6 +24,7 @@ from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 from cache_revalidate.starlette import CacheRevalidateMiddleware, FreshWhen
 
 Titles: TypeAlias = Callable[[int], Awaitable[list[str]]]
+ThreadedTitles: TypeAlias = Callable[[int], list[str]]
 Framework: TypeAlias = Literal["middleware", "decorator", "fastapi", "litestar"]
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 PATH = "/accounts/{account_id:int}/labels"
@@ -33,41 +35,60 @@ def titles_of(account: int) -> Any:
     return select(Label.title).where(Label.account_id == account).order_by(Label.id)
 
 
-def make_app(framework: Framework, revalidator: Revalidator, titles: Titles) -> Any:
-    """Return an app whose list of labels is what `titles` reads."""
-
-    async def endpoint(request: Request) -> JSONResponse:
-        return JSONResponse(await titles(request.path_params["account_id"]))
-
-    if framework == "middleware":
-        middleware = Middleware(
-            CacheRevalidateMiddleware, revalidator=revalidator, authorize=allow_everyone, routes={PATH: ["label"]}
-        )
-        return Starlette(routes=[Route(PATH, endpoint)], middleware=[middleware])
-    if framework == "decorator":
-        fresh_when = FreshWhen(revalidator, authorize=allow_everyone)
-        return Starlette(routes=[Route(PATH, fresh_when("label")(endpoint))], middleware=[fresh_when.middleware])
+def make_app(framework: Framework, revalidator: Revalidator, titles: Titles | ThreadedTitles) -> Any:
+    """Return an app whose list of labels is what `titles` reads: in a thread, if that is not asynchronous."""
     if framework == "fastapi":
         return _fastapi(revalidator, titles)
+    if framework == "litestar":
+        return _litestar(revalidator, titles)
+    if framework == "decorator":
+        fresh_when = FreshWhen(revalidator, authorize=allow_everyone)
+        endpoint = fresh_when("label")(_endpoint(titles))
+        return Starlette(routes=[Route(PATH, endpoint)], middleware=[fresh_when.middleware])
+    middleware = Middleware(
+        CacheRevalidateMiddleware, revalidator=revalidator, authorize=allow_everyone, routes={PATH: ["label"]}
+    )
+    return Starlette(routes=[Route(PATH, _endpoint(titles))], middleware=[middleware])
 
-    @get(PATH, opt={"revalidate": ["label"]})
-    async def labels(account_id: FromPath[int]) -> list[str]:
-        return await titles(account_id)
 
-    config = RevalidateConfig(revalidator, viewer=allow_everyone)
-    return Litestar([labels], plugins=[RevalidatePlugin(config)], logging_config=None)
+def _endpoint(titles: Titles | ThreadedTitles) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> JSONResponse:
+        return JSONResponse(await cast("Titles", titles)(request.path_params["account_id"]))
+
+    def threaded(request: Request) -> JSONResponse:
+        return JSONResponse(titles(request.path_params["account_id"]))
+
+    return endpoint if iscoroutinefunction(titles) else threaded
 
 
-def _fastapi(revalidator: Revalidator, titles: Titles) -> FastAPI:
+def _fastapi(revalidator: Revalidator, titles: Titles | ThreadedTitles) -> FastAPI:
     app = FastAPI()
     fresh = Fresh(revalidator, viewer=lambda: EVERYONE)
     fresh.install(app)
 
-    @app.get("/accounts/{account_id}/labels", dependencies=[Depends(fresh("label"))])
     async def labels(account_id: int) -> list[str]:
-        return await titles(account_id)
+        return await cast("Titles", titles)(account_id)
 
+    def threaded(account_id: int) -> list[str]:
+        return cast("ThreadedTitles", titles)(account_id)
+
+    handler = labels if iscoroutinefunction(titles) else threaded
+    app.get("/accounts/{account_id}/labels", dependencies=[Depends(fresh("label"))])(handler)
     return app
+
+
+def _litestar(revalidator: Revalidator, titles: Titles | ThreadedTitles) -> Litestar:
+    @get(PATH, opt={"revalidate": ["label"]})
+    async def labels(account_id: FromPath[int]) -> list[str]:
+        return await cast("Titles", titles)(account_id)
+
+    @get(PATH, opt={"revalidate": ["label"]}, sync_to_thread=True)
+    def threaded(account_id: FromPath[int]) -> list[str]:
+        return cast("ThreadedTitles", titles)(account_id)
+
+    handler = labels if iscoroutinefunction(titles) else threaded
+    config = RevalidateConfig(revalidator, viewer=allow_everyone)
+    return Litestar([handler], plugins=[RevalidatePlugin(config)], logging_config=None)
 
 
 class Holder:

@@ -3,18 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from threading import get_ident
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 from adapters.sqlalchemy.tests.desk import MODELS, TABLES, Label, async_engine, label_table, sync_engine
+from adapters.sqlalchemy.tests.replicated import FRAMEWORKS, Framework, Holder, make_app, titles_of
 from sqlalchemy import Connection, Engine, create_engine, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tests.support.fixtures import PostgresDatabase
 
-from cache_revalidate import EVERY_TENANT, ConfigurationError, Revalidator, SnapshotError, UnknownModelError
+from cache_revalidate import (
+    EVERY_TENANT,
+    ConfigurationError,
+    MemoryStore,
+    Revalidator,
+    SnapshotError,
+    UnknownModelError,
+)
 from cache_revalidate.bound import collect_bound
 from cache_revalidate_sqlalchemy import DurableStore, bind_snapshot
 
@@ -222,6 +231,38 @@ def test_session_that_goes_on_elsewhere(postgres: Engine) -> None:
         session.connection(bind_arguments={"bind": other})
         assert bindings.tokens("1", ["label"]) is None
     other.dispose()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_handler_in_a_thread(framework: Framework, tmp_path: Path) -> None:
+    """What a synchronous handler binds, in the thread that its framework runs it in, is what its answer says."""
+    with sync_engine(f"sqlite:///{tmp_path / 'desk.sqlite'}") as engine:
+        revalidator = _revalidator(engine)
+        label: dict[str, str] = {}
+        threads = set[int]()
+
+        def titles(account: int) -> list[str]:
+            threads.add(get_ident())
+            label.update(revalidator.sync.bump(account, "label"))  # after the middleware has read its tokens
+            with Session(engine) as session:
+                bind_snapshot(revalidator, session, account, "label")
+                return list(session.scalars(titles_of(account)))
+
+        client = Holder(make_app(framework, revalidator, titles), 1)
+        assert (await client.ask(), client.titles) == (200, [])
+        assert client.answers[-1].headers["cache-keys"] == f'label="{label["label"]}"'
+        assert await client.ask() == 304
+        assert get_ident() not in threads
+
+
+async def test_copy_is_left_alone(any_async_engine: AsyncEngine) -> None:
+    """What a snapshot shows never gets into the copies, which are filled from the primary alone."""
+    copy = MemoryStore()
+    revalidator = Revalidator(MODELS, DurableStore(any_async_engine, TABLES, copy))
+    label = await Revalidator(MODELS, DurableStore(any_async_engine, TABLES)).bump(1, "label")
+    async with AsyncSession(any_async_engine) as session:
+        assert await bind_snapshot(revalidator, session, 1, "label") == label
+    assert await copy.peek(revalidator.keyspace, "1", ["label"]) == {}
 
 
 def test_session_of_several_databases(postgres: Engine, tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import delete, func, insert, null, select, union, update
+from sqlalchemy import bindparam, delete, func, insert, null, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from cache_revalidate import EVERY_TENANT, ConfigurationError, is_token, new_token, token_clock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Insert
+    from sqlalchemy import BindParameter, CompoundSelect, Connection, Dialect, Insert, Table
 
     from cache_revalidate_sqlalchemy.tables import Tables
 
@@ -92,18 +93,8 @@ class Ledger:
 
         It is one statement: what it sees is all of one snapshot, that of the transaction on `connection` if it has one.
         """
-        versions, pending = self._versions.c, self._pending.c
-        snapshot = union(
-            select(versions.model, versions.token).where(
-                versions.namespace == self._namespace, versions.tenant == tenant, versions.model.in_(models)
-            ),
-            select(pending.model, null()).where(
-                pending.namespace == self._namespace,
-                pending.tenant.in_([tenant, EVERY_TENANT]),
-                pending.model.in_(models),
-            ),
-        )
-        rows = connection.execute(snapshot).all()
+        asked = {"tenant": tenant, "tenants": [tenant, EVERY_TENANT], "models": models, "namespace": self._namespace}
+        rows = connection.execute(_snapshot(self._versions, self._pending), asked).all()
         changed = {model for model, token in rows if token is None}
         return {model: token for model, token in rows if is_token(token) and model not in changed}
 
@@ -288,6 +279,25 @@ def _single_statement(connection: Connection) -> Iterator[None]:
         connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         yield
+
+
+@lru_cache(maxsize=16)
+def _snapshot(versions: Table, pending: Table) -> CompoundSelect[Any]:
+    """Return the query for a tenant's version rows, and for pending rows as such without a token."""
+    namespace: BindParameter[str] = bindparam("namespace")
+    models: BindParameter[Any] = bindparam("models", expanding=True)
+    return union(
+        select(versions.c.model, versions.c.token).where(
+            versions.c.namespace == namespace,
+            versions.c.tenant == bindparam("tenant"),
+            versions.c.model.in_(models),
+        ),
+        select(pending.c.model, null()).where(
+            pending.c.namespace == namespace,
+            pending.c.tenant.in_(bindparam("tenants", expanding=True)),
+            pending.c.model.in_(models),
+        ),
+    )
 
 
 def _is_due(token: str, max_age: float) -> bool:
