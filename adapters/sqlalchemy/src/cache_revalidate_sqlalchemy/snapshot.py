@@ -80,10 +80,12 @@ def bind_snapshot(
 
 def _own(session: Any) -> Session | AsyncSession:
     """Return the session itself where it is the one of a scope; raise `ConfigurationError` if it is none."""
-    own = session() if hasattr(session, "registry") else session
+    if isinstance(session, Session):
+        return session
+    # Scopes have a registry, and asynchronous sessions are known by what they have: importing them needs greenlet.
+    own = session() if callable(getattr(session, "registry", None)) else session
     if isinstance(own, Session):
         return own
-    # Asynchronous sessions are known by what they have: importing their class needs greenlet.
     if not isinstance(getattr(own, "sync_session", None), Session):
         raise ConfigurationError(
             f"bind_snapshot was given a {type(session).__name__}: pass the session that the handler reads with."
