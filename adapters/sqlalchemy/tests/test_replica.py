@@ -20,7 +20,7 @@ from tests.support.servers import PostgresReplica, PostgresServer
 from cache_revalidate import EVERY_TENANT, MemoryStore, Revalidator, SnapshotError
 from cache_revalidate_sqlalchemy import DurableStore, attach, bind_snapshot
 
-LAG = 1.0
+LAG = 0.7  # seconds; what a test must see before the replica shows more is held by pausing its replay
 _accounts = itertools.count(1)
 
 
@@ -35,7 +35,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(postgres_server: PostgresServer) -> Iterator[Pair]:
-    """Give the desk's tables, on a primary and on a replica that shows everything a second late."""
+    """Give the desk's tables, on a primary and on a replica that shows everything a little late."""
     database = postgres_server.create_database()
     with sync_engine(postgres_server.url("psycopg", database)):
         pass
