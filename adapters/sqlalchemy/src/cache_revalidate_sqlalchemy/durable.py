@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
 from cache_revalidate_sqlalchemy.dirty import Dirty, Look
 from cache_revalidate_sqlalchemy.engines import Engines
+from cache_revalidate_sqlalchemy.forwarding import Forwarding
 from cache_revalidate_sqlalchemy.ledger import Ledger
 from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
 from cache_revalidate_sqlalchemy.sweeper import Sweeper
@@ -34,11 +35,21 @@ _DAY: Final = 86_400.0
 _logger = logging.getLogger("cache_revalidate")
 
 
+# Not a TypeAlias: asynchronous engines are imported for checkers alone.
+if TYPE_CHECKING:
+    Other: TypeAlias = Engine | AsyncEngine | tuple[AsyncEngine, Engine]
+
+
 class DurableStore(FoldingStore):
     """Tokens in two tables of the app's database; with `copy`, reads are answered by Redis, or by memory.
 
     `engine` is the app's, asynchronous or not, on the primary; `tables` is what `add_tables` returned. Code without
     an event loop needs a synchronous engine: where `engine` is none, give it as `sync_engine`.
+
+    `others` are the engines of the app's other databases, if its sessions are bound to several: each has the same
+    tables, and what is noted there is brought here. An asynchronous one may be given with a synchronous one of the same
+    database, as a pair. What is committed to a database that is neither is noted here after its commit, which a crash
+    can lose.
 
     `copy` holds copies of the tokens: a `RedisStore`; or a `MemoryStore` where all that commits is this one process.
     Without it each read is one small SELECT, which works for any number of processes. `max_stale`, in seconds, is how
@@ -59,6 +70,7 @@ class DurableStore(FoldingStore):
         copy: CopyStore | None = None,
         *,
         sync_engine: Engine | None = None,
+        others: Sequence[Other] = (),
         max_stale: float = 60.0,
         when_copy_is_away: WhenCopyIsAway = "database",
         timeout: float = 5.0,
@@ -78,6 +90,8 @@ class DurableStore(FoldingStore):
         if when_copy_is_away not in get_args(WhenCopyIsAway):
             raise ConfigurationError(f'when_copy_is_away is {when_copy_is_away!r}: choose "database" or "no-store".')
         self.copy: Final = copy
+        self._others = [Engines(*other) if isinstance(other, tuple) else Engines(other, None) for other in others]
+        self._forwarding = Forwarding(self.engines, self._others)
         self._tables = tables
         self._max_stale = _checked_seconds("max_stale", max_stale, least=1.0)
         self._answers_from_database = when_copy_is_away == "database"
@@ -90,6 +104,10 @@ class DurableStore(FoldingStore):
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
         self._ledger(keyspace).note(connection, changes)
+
+    def can_note(self, connection: Connection) -> bool:
+        """Say whether a connection is to one of the store's databases."""
+        return any(engines.serve(connection) for engines in (self.engines, *self._others))
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
@@ -150,8 +168,9 @@ class DurableStore(FoldingStore):
         """Raise `StoreError` unless the tables are there and the copies can be read."""
         ledger = self._ledger(Keyspace("check", 1.0))
         try:
-            await self.engines.run(ledger.newest_pending)
             await self.engines.run(lambda connection: ledger.page_of(connection, "check"))
+            for engines in (self.engines, *self._others):
+                await engines.run(ledger.newest_pending)
         except StoreError as error:
             raise StoreError(
                 f"{error} If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as "
@@ -178,10 +197,13 @@ class DurableStore(FoldingStore):
     async def sweep(self, keyspace: Keyspace, newest: int | None) -> int | None:
         """Fold what is pending up to the row `newest`; return the id of the newest row now."""
         ledger = self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger)
         while newest is not None and (
             left := await self.engines.run(lambda connection: ledger.pending_until(connection, newest))
         ):
             await self.fold(keyspace, left)
+        if missed is not None:
+            raise missed
         return await self.engines.run(ledger.newest_pending)
 
     async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
@@ -205,6 +227,8 @@ class DurableStore(FoldingStore):
         if batch.is_fold:
             return (await self._fold_now(keyspace, {tenant: models}))[tenant]
         look, ledger = self._dirt(keyspace).look({tenant: models}), self._ledger(keyspace)
+        if missed := await self._forwarding.forward(ledger, {tenant: models}):
+            raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
         return (await self._raise(keyspace, {tenant: tokens}, look))[tenant]
 
@@ -212,18 +236,27 @@ class DurableStore(FoldingStore):
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger, changes)
         tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
-        return await self._raise(keyspace, tokens, look)
+        tokens = await self._raise(keyspace, tokens, look if missed is None else look.incomplete())
+        if missed is not None:
+            raise missed
+        return tokens
 
     def _fold_now_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        missed = self._forwarding.forward_sync(ledger, changes)
         tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
-        return self._raise_sync(keyspace, tokens, look)
+        tokens = self._raise_sync(keyspace, tokens, look if missed is None else look.incomplete())
+        if missed is not None:
+            raise missed
+        return tokens
 
     async def _fold_every_tenant(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger, {EVERY_TENANT: [model]})
         await self.engines.run(lambda connection: ledger.fold_every_tenant(connection, model))
         last = EVERY_TENANT
         while True:
@@ -233,10 +266,13 @@ class DurableStore(FoldingStore):
                 break
             await self._raise(keyspace, page, look)
             last = max(page)
+        if missed is not None:
+            raise missed
         marks.settle()
 
     def _fold_every_tenant_sync(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        missed = self._forwarding.forward_sync(ledger, {EVERY_TENANT: [model]})
         self.engines.run_sync(lambda connection: ledger.fold_every_tenant(connection, model))
         last = EVERY_TENANT
         while True:
@@ -246,6 +282,8 @@ class DurableStore(FoldingStore):
                 break
             self._raise_sync(keyspace, page, look)
             last = max(page)
+        if missed is not None:
+            raise missed
         marks.settle()
 
     async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
@@ -280,7 +318,7 @@ class DurableStore(FoldingStore):
             self._copy_is_away = False
 
     def _ledger(self, keyspace: Keyspace) -> Ledger:
-        return Ledger(self._tables, keyspace.namespace)
+        return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
 
     def _dirt(self, keyspace: Keyspace) -> Dirty:
         return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _COPIES_LAST_LONGER))

@@ -25,7 +25,7 @@ class Work:
         self.session = ref(session)
         self.pending: Pending[ConnectionState] = Pending()
         self.connections: set[ConnectionState] = set()
-        self.push: Push | None = None
+        self.pushes: list[Push] = []
         self.noted: set[InstanceState[Any]] = set()
         """The objects whose rows this flush writes and that are noted, from before their UPDATE on."""
         self.flush: UOWTransaction | SessionTransaction | None = None
@@ -147,15 +147,16 @@ class Sessions:
         if savepoint is not None:
             work.pending.release(savepoint, _enclosing(savepoint))
             return
-        due: Pairs = {}
+        due: dict[bool, Pairs] = {True: {}, False: {}}
         for state in work.connections:
             # A session that was joined to a transaction it does not end has committed nothing yet.
             if state.is_undecided:
                 merge(state.pairs, work.take(state))
             else:
-                merge(due, state.take())
+                merge(due[state.notes], state.take())
         # Begun here, where a cancellation has not had its chance yet, and awaited when the connections are returned.
-        work.push = self._pusher.begin(due)
+        pushes = (self._pusher.begin(pairs, noted=noted) for noted, pairs in due.items())
+        work.pushes += [push for push in pushes if push is not None]
 
     def _rolled_back(self, session: Session) -> None:
         work = self._works.get(session)
@@ -184,12 +185,10 @@ class Sessions:
             state.owner = None
             if state.is_undecided:
                 merge(state.pairs, left)
-            elif state.autocommit:
-                merge(written, left)
-            elif state.commit_sent:
-                merge(in_doubt, left)
-        if work.push is not None:
-            work.push.finish()
+            elif state.may_be_durable:
+                merge(in_doubt if state.notes else written, left)
+        for push in work.pushes:
+            push.finish()
         self._pusher.push(in_doubt, in_doubt=True)
         self._pusher.push(written, noted=False)
 
