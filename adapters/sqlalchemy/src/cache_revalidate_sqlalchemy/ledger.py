@@ -191,20 +191,28 @@ class Ledger:
     def _fold_some(
         self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
     ) -> dict[tuple[str, str], str]:
+        folded: set[str] = set()
+
         def fold() -> dict[tuple[str, str], str]:
             tokens = self._lock(connection, pairs)
-            every = {(EVERY_TENANT, model) for _, model in pairs}
+            # What comes after its model was folded was committed after the call; or this would never end.
+            every = {(EVERY_TENANT, model) for _, model in pairs if model not in folded}
             touched = self._take_pending(connection, pairs, unless=every)
             for pair in sorted(touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}):
                 tokens[pair] = new_token(tokens[pair])
                 self._write(connection, pair, tokens[pair])
             return tokens
 
-        return self._in_turns(connection, fold)
+        return self._in_turns(connection, fold, folded)
 
-    def _in_turns(self, connection: Connection, fold: Callable[[], _T]) -> _T:
-        """Run a fold in a transaction of its own; first in another what it finds that it needs."""
-        for turn in range(_TRIES):
+    def _in_turns(self, connection: Connection, fold: Callable[[], _T], folded: set[str] | None = None) -> _T:
+        """Run a fold in a transaction of its own; first in another what it finds that it needs.
+
+        The models of which every tenant was folded before it are added to `folded`.
+        """
+        tries = 0
+        while tries < _TRIES:
+            tries += 1
             try:
                 with _fold_transaction(connection):
                     return fold()
@@ -214,9 +222,12 @@ class Ledger:
             except _EveryTenantPending as pending:
                 for model in pending.models:
                     self.fold_every_tenant(connection, model)
+                if folded is not None:
+                    folded.update(pending.models)
+                    tries -= 1
             except DBAPIError as error:
                 # Two folds that deadlocked all the same, say: one was rolled back, and did nothing.
-                if error.connection_invalidated or turn == _TRIES - 1 or connection.dialect.name == "sqlite":
+                if error.connection_invalidated or tries == _TRIES or connection.dialect.name == "sqlite":
                     raise
         raise RuntimeError(f"A fold came to no end in {_TRIES} turns: are version rows deleted by somebody?")
 
