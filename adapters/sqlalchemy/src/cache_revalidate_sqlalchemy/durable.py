@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
+from sqlalchemy.exc import DBAPIError
+
 from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
 from cache_revalidate_sqlalchemy.dirty import Dirty, Look
 from cache_revalidate_sqlalchemy.engines import Engines
@@ -103,7 +105,13 @@ class DurableStore(FoldingStore):
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
-        self._ledger(keyspace).note(connection, changes)
+        try:
+            self._ledger(keyspace).note(connection, changes)
+        except DBAPIError as error:
+            error.add_note(
+                f"cache_revalidate notes there what each transaction touches. {self._when_tables_are_missing}"
+            )
+            raise
 
     def can_note(self, connection: Connection) -> bool:
         """Say whether a connection is to one of the store's databases."""
@@ -172,10 +180,7 @@ class DurableStore(FoldingStore):
             for engines in (self.engines, *self._others):
                 await engines.run(ledger.newest_pending)
         except StoreError as error:
-            raise StoreError(
-                f"{error} If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as "
-                "you do the app's own, by metadata.create_all() or a migration."
-            ) from error
+            raise StoreError(f"{error} {self._when_tables_are_missing}") from error
         if self.copy is not None:
             await self.copy.check()
 
@@ -316,6 +321,13 @@ class DurableStore(FoldingStore):
             self._copy_is_away = True
         else:
             self._copy_is_away = False
+
+    @property
+    def _when_tables_are_missing(self) -> str:
+        return (
+            f"If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as you do the "
+            "app's own, by metadata.create_all() or a migration."
+        )
 
     def _ledger(self, keyspace: Keyspace) -> Ledger:
         return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
