@@ -146,31 +146,33 @@ class DurableStore(FoldingStore):
         """Return the tokens of `changes`, with all counted in that was committed before the call; raise the copies."""
         self._dirt(keyspace).mark(changes)
         named, every = _parted(changes)
-        for model in every:
-            await self._fold_every_tenant(keyspace, model)
-        if len(named) == 1:
-            # What is committed at the same time for one tenant is folded together.
-            tokens = {
-                tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
-            }
-        else:
-            tokens = await self._fold_now(keyspace, named)
-        if in_doubt and named and self.copy is not None:
-            with self._copy_may_be_away():
-                await self.copy.drop(self._of_copies(keyspace), named)
-        return tokens
+        try:
+            for model in every:
+                await self._fold_every_tenant(keyspace, model)
+            if len(named) == 1:
+                # What is committed at the same time for one tenant is folded together.
+                return {
+                    tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
+                }
+            return await self._fold_now(keyspace, named)
+        finally:
+            # Also where the database did not answer, which may be why there is a doubt.
+            if in_doubt and named and self.copy is not None:
+                with self._copy_may_be_away():
+                    await self.copy.drop(self._of_copies(keyspace), named)
 
     def fold_sync(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
         """Do as `fold` does, for callers without an event loop."""
         self._dirt(keyspace).mark(changes)
         named, every = _parted(changes)
-        for model in every:
-            self._fold_every_tenant_sync(keyspace, model)
-        tokens = self._fold_now_sync(keyspace, named)
-        if in_doubt and named and self.copy is not None:
-            with self._copy_may_be_away():
-                self.copy.drop_sync(self._of_copies(keyspace), named)
-        return tokens
+        try:
+            for model in every:
+                self._fold_every_tenant_sync(keyspace, model)
+            return self._fold_now_sync(keyspace, named)
+        finally:
+            if in_doubt and named and self.copy is not None:
+                with self._copy_may_be_away():
+                    self.copy.drop_sync(self._of_copies(keyspace), named)
 
     async def check(self) -> None:
         """Raise `StoreError` unless the tables are there and the copies can be read."""

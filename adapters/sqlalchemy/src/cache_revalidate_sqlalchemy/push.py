@@ -73,11 +73,14 @@ class Pusher:
             push.finish()
 
     def push_behind(self, pairs: Pairs, *, noted: bool) -> None:
-        """Push `pairs`; where that needs a connection, don't wait, as the last of the pool may be the caller's."""
+        """Push `pairs` of a COMMIT whose end nobody has told.
+
+        Where that needs a connection, don't wait, as the last of the pool may be the caller's.
+        """
         if not self._folds:
             self.push(pairs)
             return
-        push = self.begin(pairs, noted=noted)
+        push = self.begin(pairs, noted=noted, in_doubt=True)
         if isinstance(push, _Awaited):
             push.released.set()
         elif isinstance(push, _InThread):
