@@ -128,7 +128,7 @@ async def test_a_commit_that_is_cancelled_is_in_doubt(
         await asyncio.wait_for(proxy.held.wait(), 5)
         assert store.bumps == []
         task.cancel()
-        proxy.cut()  # or the drivers would wait for an answer to their own request to cancel
+        proxy.cut()  # or the drivers would wait for the answer
         with pytest.raises((asyncio.CancelledError, OperationalError)):
             await task
         assert store.bumped() == {"label 1"}

@@ -6,17 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label
 from adapters.sqlalchemy.tests.durable.databases import Database, count_pending, empty, revalidator_on
-from sqlalchemy import Engine, create_engine, select, update
+from sqlalchemy import Engine, create_engine, event, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from tests.support.servers import RedisServer, free_port
 
-from cache_revalidate import Keyspace, MemoryStore, Revalidator, StoreError, is_token
+from cache_revalidate import Keyspace, MemoryStore, Revalidator, StoreError, is_token, new_token
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate_sqlalchemy import DurableStore, attach
 from cache_revalidate_sqlalchemy.dirty import Dirty
@@ -238,6 +239,28 @@ async def test_in_doubt_drops_the_copies(engine: Engine) -> None:
         await token(revalidator)
         await asyncio.to_thread(revalidator.sync.fold_many, {1: ["label"]}, in_doubt=in_doubt)
         assert bool(await copy.peek(keyspace, "1", ["label"])) is not in_doubt
+
+
+async def test_in_doubt_drops_the_copies_when_the_database_is_away_too(engine: Engine) -> None:
+    """What broke a COMMIT may keep its fold from the database as well: then the copies are dropped all the same."""
+    copy = MemoryStore()
+    revalidator = revalidator_on(DurableStore(engine, TABLES, copy))
+    keyspace = Keyspace("cache_revalidate", 60)
+
+    async def fold_sync() -> None:
+        await asyncio.to_thread(revalidator.sync.fold_many, {1: ["label"]}, in_doubt=True)
+
+    for fold in (partial(revalidator.fold_many, {1: ["label"]}, in_doubt=True), fold_sync):
+        await copy.raise_tokens(keyspace, {"1": {"label": new_token()}})
+
+        def refuse(*_: object) -> None:
+            raise ConnectionError("no route")
+
+        event.listen(engine, "before_cursor_execute", refuse)
+        with pytest.raises(StoreError, match="no route"):
+            await fold()
+        event.remove(engine, "before_cursor_execute", refuse)
+        assert await copy.peek(keyspace, "1", ["label"]) == {}
 
 
 async def test_marks_end_when_no_copy_of_their_time_is_left() -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from cache_revalidate import Keyspace, MemoryStore
+from cache_revalidate import Keyspace, MemoryStore, new_token
 from cache_revalidate_sqlalchemy import DurableStore, ledger
 from cache_revalidate_sqlalchemy.dirty import Dirty
 from cache_revalidate_sqlalchemy.ledger import Ledger
@@ -240,7 +240,7 @@ def _make_the_token_before_the_lock(patch: pytest.MonkeyPatch) -> None:
     made: dict[int, str] = {}
 
     def make_and_lock(self: Ledger, connection: Any, pairs: Any) -> dict[tuple[str, str], str]:
-        made[id(connection)] = ledger.new_token()
+        made[id(connection)] = new_token()
         return lock(self, connection, pairs)
 
     def write_made(self: Ledger, connection: Any, pair: tuple[str, str], _: str) -> None:
