@@ -104,7 +104,7 @@ class Connections:
         self._listening = listening
         self._pusher = pusher
         self._notebook = notebook
-        self._is_warned = False
+        self._can_note: WeakKeyDictionary[Dialect, bool] = WeakKeyDictionary()
         self._states: WeakKeyDictionary[Connection, ConnectionState] = WeakKeyDictionary()
         # An engine's dialect is its own, and that of all that `Engine.execution_options` makes of it.
         self._dialects: WeakSet[Dialect] = WeakSet()
@@ -132,7 +132,7 @@ class Connections:
         """Return the state of a connection, which is watched from now on."""
         state = self._states.get(connection)
         if state is None:
-            can_note = self._notebook is not None and self._can_note(self._notebook, connection)
+            can_note = self._notebook is not None and self._asked_once(self._notebook, connection)
             state = self._states[connection] = ConnectionState(connection, can_note=can_note)
             if connection.dialect not in self._dialects:
                 # An engine that is found at work may be calling its listeners at this moment, for a session that
@@ -175,16 +175,17 @@ class Connections:
         if state is not None and self._notebook is not None and state.notes:
             self._notebook.note(connection, state.touched())
 
-    def _can_note(self, notebook: Notebook, connection: Connection) -> bool:
-        can_note = notebook.can_note(connection)
-        if not can_note and not self._is_warned:
-            self._is_warned = True
-            _logger.warning(
-                "%r is not known to the DurableStore: what is committed there is noted in the store's own database "
-                "after the commit, which a crash can lose. Add the tables there, and give its engine to "
-                "DurableStore(others=[...]).",
-                connection.engine,
-            )
+    def _asked_once(self, notebook: Notebook, connection: Connection) -> bool:
+        can_note = self._can_note.get(connection.dialect)
+        if can_note is None:
+            can_note = self._can_note[connection.dialect] = notebook.can_note(connection)
+            if not can_note:
+                _logger.warning(
+                    "%r is not known to the DurableStore: what is committed there is noted in the store's own database "
+                    "after the commit, which a crash can lose. Add the tables there, and give its engine to "
+                    "DurableStore(others=[...]).",
+                    connection.engine,
+                )
         return can_note
 
     def _commit_sent(self, connection: Connection) -> None:
