@@ -113,6 +113,10 @@ class DurableStore(FoldingStore):
             )
             raise
 
+    def mark(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Have this process ask the database for pairs that it has committed, until they are folded."""
+        self._dirt(keyspace).mark(changes)
+
     def can_note(self, connection: Connection) -> bool:
         """Say whether a connection is to one of the store's databases."""
         return any(engines.serve(connection) for engines in (self.engines, *self._others))

@@ -93,6 +93,9 @@ class Pusher:
         if not pairs:
             return None
         folds = noted and self._folds
+        if folds and isinstance(self._revalidator.store, DurableStore):
+            # At once: the fold may begin long after the commit has returned.
+            self._revalidator.store.mark(self._revalidator.keyspace, pairs)
         if _can_await():
             door = partial(self._revalidator.fold_many, in_doubt=in_doubt) if folds else self._revalidator.bump_many
             return self._begin_task(partial(door, pairs), deferred=self._folds)
