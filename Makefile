@@ -10,11 +10,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help demo test lint format docs packages requirements clean
+.PHONY: help demo test bench-levels lint format docs packages requirements clean
 
 help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
 	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
+	@echo "make bench-levels        what the levels of consistency cost, as ratios"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
 	@echo "make docs                build docs/_build/html, warnings are errors"
@@ -28,6 +29,9 @@ demo: $(VENV)/examples.stamp
 test: | packages $(VENV)/dev.stamp
 	$(MAKE) --no-print-directory lint docs
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+bench-levels: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.levels
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check

@@ -8,7 +8,7 @@ import redis
 
 from cache_revalidate import Keyspace
 from cache_revalidate.stores.redis import RedisStore
-from tests.stores.servers import client_of
+from tests.support.redis_replication import client_of
 from tests.support.servers import RedisServer
 
 

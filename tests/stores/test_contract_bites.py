@@ -235,7 +235,7 @@ async def test_contract_finds_the_fault(store: type[Store], tests: set[str]) -> 
         (DropForgetsAll, {"dropped_copies_are_missing"}),
         (RaisesTheFirstTenant, {"a_raise_decides_each_token_for_itself", "many_tenants_are_raised_at_once"}),
         (IgnoresTheNamespace, {"a_raised_token_is_read_and_bumped"}),
-        (SyncRaiseIsLost, {"sync_raise_is_a_raise", "parallel_raises_leave_the_largest"}),
+        (SyncRaiseIsLost, {"sync_raise_is_a_raise"}),
     ],
 )
 async def test_contract_of_copies_finds_the_fault(store: type[Store], tests: set[str]) -> None:

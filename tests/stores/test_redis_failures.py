@@ -12,7 +12,7 @@ import redis
 from cache_revalidate import Keyspace, Revalidator, StoreError
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.stores.redis.errors import store_error
-from tests.stores.servers import client_of
+from tests.support.redis_replication import client_of
 from tests.support.servers import HOST, RedisServer, free_port
 
 OpenStore = Callable[..., RedisStore]
@@ -259,7 +259,8 @@ async def test_killed_redis_comes_back(open_store: OpenStore, redis_server_own: 
         await revalidator.tokens(1)
     redis_server_own.start()
     with client_of(redis_server_own) as client:  # as if it had kept its data
-        client.hset("cache_revalidate:{1}", mapping=before)
+        ends = time.time_ns() // 1_000_000 + 60_000
+        client.hset("cache_revalidate:{1}", mapping={model: f"{token} {ends}" for model, token in before.items()})
     assert (await revalidator.bump(3, "inbox")).keys() == {"inbox"}
     after = await revalidator.tokens(1)
     assert after["label"] > before["label"]

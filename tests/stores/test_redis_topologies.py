@@ -10,7 +10,9 @@ import pytest
 from cache_revalidate import Keyspace, Store, StoreError
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.testing import CopyContract, StoreContract
-from tests.stores.servers import SERVICE, SentinelServer, client_of, redis_cluster
+from tests.support.redis_cluster import RedisCluster, redis_cluster
+from tests.support.redis_replication import client_of
+from tests.support.redis_sentinels import SERVICE, SentinelServer
 from tests.support.servers import HOST, RedisServer, free_port
 
 OpenStore = Callable[..., RedisStore]
@@ -34,10 +36,10 @@ def sentinel() -> Iterator[SentinelServer]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[list[RedisServer]]:
-    """Give the two nodes of a cluster."""
-    with redis_cluster() as nodes:
-        yield nodes
+def cluster() -> Iterator[RedisCluster]:
+    """Give a cluster of two nodes."""
+    with redis_cluster(nodes=2, replicas=0) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +112,28 @@ class TestRedisStoreInACluster(StoreContract, CopyContract):
     """The store in a cluster of two nodes."""
 
     @pytest.fixture
-    async def store(self, cluster: list[RedisServer]) -> AsyncIterator[Store]:
+    async def store(self, cluster: RedisCluster) -> AsyncIterator[Store]:
         """Give a store that learns the cluster from its second node, after one that is down."""
-        store = RedisStore.from_url(f"redis+cluster://{HOST}:{free_port()},{HOST}:{cluster[1].port}", timeout=10.0)
+        store = RedisStore.from_url(
+            f"redis+cluster://{HOST}:{free_port()},{HOST}:{cluster.nodes[1].port}", timeout=10.0
+        )
         yield store
         await store.aclose()
 
 
-async def test_bump_in_a_cluster(open_store: OpenStore, keyspace: Keyspace, cluster: list[RedisServer]) -> None:
+async def test_bump_in_a_cluster(open_store: OpenStore, keyspace: Keyspace, cluster: RedisCluster) -> None:
     """In a cluster a bump is one script call per tenant, each at the node that has the tenant's slot."""
-    store = open_store(f"redis+cluster://{HOST}:{cluster[0].port}", timeout=10.0)
+    store = open_store(f"redis+cluster://{HOST}:{cluster.nodes[0].port}", timeout=10.0)
     changes = {str(tenant): ["inbox", "label", "team"] for tenant in range(20)}
     await store.bump(keyspace, changes)
     store.bump_sync(keyspace, changes)
-    for node in cluster:
+    for node in cluster.nodes:
         with client_of(node) as client:
             client.config_resetstat()
     bumped = await store.bump(keyspace, changes)
     assert bumped.keys() == changes.keys()
     calls = []
-    for node in cluster:
+    for node in cluster.nodes:
         with client_of(node) as client:
             calls.append(client.info("commandstats")["cmdstat_evalsha"]["calls"])
             client.script_flush()
@@ -143,11 +147,11 @@ async def test_bump_in_a_cluster(open_store: OpenStore, keyspace: Keyspace, clus
 async def test_cluster_with_a_dead_node(open_store: OpenStore, keyspace: Keyspace) -> None:
     """When one node of a cluster is gone, a bump that needs it is a StoreError within the time-out."""
     changes = {str(tenant): ["label"] for tenant in range(20)}
-    with redis_cluster() as nodes:
-        store = open_store(f"redis+cluster://{HOST}:{nodes[0].port}", timeout=1.0)
+    with redis_cluster(nodes=2, replicas=0) as cluster:
+        store = open_store(f"redis+cluster://{HOST}:{cluster.nodes[0].port}", timeout=1.0)
         await store.bump(keyspace, changes)
         store.bump_sync(keyspace, changes)
-        nodes[1].kill()
+        cluster.nodes[1].kill()
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"Redis at redis\+cluster://"):
             await store.bump(keyspace, changes)

@@ -81,6 +81,11 @@ class Server(ABC):
         return self.folder
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
+    @property
     def log(self) -> Path:
         """The file that holds what the server printed."""
         return self.folder / "output.log"

@@ -25,10 +25,12 @@ from sqlalchemy import (
     Engine,
     ForeignKey,
     Table,
+    bindparam,
     delete,
     event,
     insert,
     lambda_stmt,
+    or_,
     select,
     text,
     update,
@@ -106,13 +108,13 @@ def test_a_bulk_statement_bumps_the_tenants_that_it_names(
 
 
 REFUSED: list[Callable[[Session], Any]] = [
-    lambda s: s.execute(update(Label).values(title="x")),
     lambda s: s.execute(update(Label), [{"id": 1, "title": "x"}]),
-    lambda s: s.execute(delete(Label).where(Label.id == 1)),
+    lambda s: s.execute(update(Label).values(account_id=2)),
+    lambda s: s.execute(update(Label).values(title="x").returning(Label.id)),
     lambda s: s.execute(insert(Label), [{"account_id": 1}, {"title": "x"}]),
     lambda s: s.execute(insert(InboxMember).values(inbox_id=1)),
-    lambda s: s.execute(label_table.update().values(title="x")),
-    lambda s: s.query(Label).update({"title": "x"}),
+    lambda s: s.execute(label_table.insert().prefix_with("OR REPLACE").values(id=1, account_id=1, title="x")),
+    lambda s: s.connection().execute(label_table.update().values(title="x")),
     lambda s: s.connection().execute(label_table.delete()),
 ]
 
@@ -136,6 +138,63 @@ def test_a_bulk_statement_that_names_none_is_refused(
         session.commit()
         assert session.scalars(select(Label.title)).all() == ["", ""]
     assert bumped() == {"label 2"}
+
+
+TOLD: list[tuple[Callable[[Session], Any], set[str], int]] = [
+    (lambda s: s.execute(update(Label).values(title="x")), {"label 1", "label 2"}, 4),
+    (lambda s: s.execute(update(Label).where(Label.id < 3).values(title="x")), {"label 1"}, 2),
+    (lambda s: s.execute(update(Label).where(Label.title == "none").values(title="x")), set(), 0),
+    (
+        lambda s: s.execute(update(Label).where(Label.id < bindparam("least")), {"least": 2, "title": "x"}),
+        {"label 1"},
+        1,
+    ),
+    (lambda s: s.execute(delete(Label).where(Label.id == 3)), {"label 2"}, 1),
+    (
+        lambda s: s.execute(delete(Label).where(or_(Label.account_id == 1, Label.account_id == 2))),
+        {"label 1", "label 2"},
+        3,
+    ),
+    (lambda s: s.execute(label_table.update().values(title="x")), {"label 1", "label 2"}, 4),
+    (lambda s: s.execute(label_table.delete()), {"label 1", "label 2"}, 4),
+    (
+        lambda s: s.execute(
+            insert(Label).from_select(["account_id", "title"], select(Label.account_id + 10, Label.title))
+        ),
+        {"label 11", "label 12"},
+        4,
+    ),
+]
+
+
+@pytest.mark.parametrize(("write", "expected", "count"), TOLD)
+def test_a_bulk_statement_is_made_to_tell_its_tenants(
+    any_sessions: Sessions, bumped: Bumped, write: Callable[[Session], Any], expected: set[str], count: int
+) -> None:
+    """Where the database has RETURNING, a statement that names no tenant tells those of the rows that it wrote."""
+    with any_sessions.begin() as session:
+        session.add_all([Label(account_id=account) for account in (1, 1, 2, None)])
+    bumped()
+    with any_sessions() as session:
+        write(session)
+        session.rollback()
+        assert bumped() == set()
+        result = write(session)
+        assert (result.rowcount, result.returns_rows) == (count, False)
+        session.commit()
+    assert bumped() == expected
+
+
+def test_objects_know_of_a_statement_that_was_made_to_tell(any_sessions: Sessions) -> None:
+    """SQLAlchemy brings the session's objects up to date as it does without us."""
+    with any_sessions() as session:
+        label = Label(account_id=1)
+        session.add(label)
+        session.flush()
+        session.execute(update(Label).values(title="x"))
+        assert (label.title, session.query(Label).update({"title": "y"}), label.title) == ("x", 1, "y")
+        session.execute(delete(Label))
+        assert label not in session
 
 
 @pytest.mark.parametrize(
@@ -238,7 +297,7 @@ def test_a_table_that_no_class_is_mapped_to_may_be_attached(
         session.execute(label_table.insert().values(account_id=1))
     assert bumped() == {"label 1"}
     with sessions() as session, pytest.raises(UnknownTenantError):
-        session.execute(label_table.delete())
+        session.execute(label_table.update().values(account_id=2))
     attachment.detach()
 
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
-from cache_revalidate import ConfigurationError, Revalidator
+from cache_revalidate import ConfigurationError, Revalidator, UnknownModelError
 from cache_revalidate_sqlalchemy.connections import Connections
 from cache_revalidate_sqlalchemy.durable import DurableStore
 from cache_revalidate_sqlalchemy.listening import Listening
@@ -20,18 +21,38 @@ from cache_revalidate_sqlalchemy.statements import OnUnknownTenant, Statements
 from cache_revalidate_sqlalchemy.targets import bound_engines, event_target, mark_attached, mark_detached
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from sqlalchemy.ext.asyncio import AsyncSession
 
     from cache_revalidate import Keyspace
     from cache_revalidate_sqlalchemy.targets import Target
 
 
 class Attachment:
-    """What `attach` did, to be undone."""
+    """The sessions that were attached: to bump with their commits by hand, and to be let go."""
 
-    def __init__(self, listening: Listening, target: type[Session] | Engine) -> None:
+    def __init__(
+        self, revalidator: Revalidator, listening: Listening, sessions: Sessions, target: type[Session] | Engine
+    ) -> None:
+        self._revalidator = revalidator
         self._listening = listening
+        self._sessions = sessions
         self._target = target
+
+    def bump(self, session: Session | AsyncSession, tenant: object, *models: str) -> None:
+        """Have `models` of a tenant bumped when the transaction of an attached session commits, and not before.
+
+        For what the adapter doesn't see, raw SQL in that transaction say. With a `DurableStore` it is noted by the
+        transaction itself. Nothing is sent yet, and what is rolled back, the savepoint's part too, bumps nothing.
+
+        Raises `UnknownModelError`, `InvalidTenantError`, or `ConfigurationError` if the session is not attached.
+        """
+        behind = session if isinstance(session, Session) else session.sync_session
+        if not isinstance(behind, self._target if isinstance(self._target, type) else Session):
+            raise ConfigurationError(f"{session!r} is not one of the attached sessions: its commits are not followed.")
+        known = self._revalidator.known_models(models)
+        if not known:
+            raise UnknownModelError("Name the models to bump, as in attachment.bump(session, 1, 'label').")
+        self._sessions.ask(behind, self._revalidator.tenant(tenant), known)
 
     def detach(self) -> None:
         """Stop listening; what open transactions touched is forgotten. Detaching twice does nothing."""
@@ -87,7 +108,7 @@ def attach(
     for each in engines:
         connections.watch_engine(each)
     mark_attached(target)
-    return Attachment(listening, target)
+    return Attachment(revalidator, listening, followed, target)
 
 
 class _Notebook:

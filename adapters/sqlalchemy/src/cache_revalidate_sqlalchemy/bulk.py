@@ -86,6 +86,14 @@ def tenants_of(statement: Dml, parameters: Sequence[Parameters], held: Held) -> 
     return {value for value in found if value is not None}
 
 
+def keeps_tenants(statement: Dml, parameters: Sequence[Parameters], held: Held) -> bool:
+    """Say whether each row that `statement` writes, and that was there before, stays with its tenant."""
+    reader = _Reader(held)
+    if isinstance(statement, Insert):
+        return reader.replaces_nothing(statement)
+    return isinstance(statement, Delete) or not any(reader.sets_tenant(statement, each) for each in parameters or [{}])
+
+
 class _Reader:
     def __init__(self, held: Held) -> None:
         self._held = held
@@ -99,8 +107,7 @@ class _Reader:
             yield from self._set(statement, parameters)
 
     def _inserted(self, statement: Insert, parameters: Parameters) -> Iterator[object]:
-        # A prefix may be OR REPLACE, which deletes rows of any tenant.
-        if statement.select is not None or statement._prefixes or not self._keeps_tenants(statement):
+        if statement.select is not None or statement._prefixes or not self._conflicts_within_tenants(statement):
             raise _Unknown
         rows = [row for rows in statement._multi_values for row in rows]
         given: dict[Any, Any] = {**(statement._values or {}), **parameters}
@@ -111,21 +118,36 @@ class _Reader:
                 raise _Unknown
             yield from values
 
-    def _keeps_tenants(self, statement: Insert) -> bool:
+    def replaces_nothing(self, statement: Insert) -> bool:
+        """Say whether rows that conflict, if any, stay with their tenants."""
+        if statement._prefixes:
+            return False  # OR REPLACE, maybe, which deletes rows of any tenant
+        conflict: Any = statement._post_values_clause
+        return (
+            conflict is None
+            or isinstance(conflict, _DO_NOTHING)
+            or (isinstance(conflict, _DO_UPDATE) and not any(map(self._is_tenant, dict(conflict.update_values_to_set))))
+        )
+
+    def sets_tenant(self, statement: Update, parameters: Parameters) -> bool:
+        """Say whether an UPDATE gives its rows a tenant."""
+        return any(map(self._is_tenant, self._set_values(statement, parameters)))
+
+    def _conflicts_within_tenants(self, statement: Insert) -> bool:
         """Say whether the rows that conflict, if any, are of the tenants in VALUES and remain so."""
         conflict: Any = statement._post_values_clause
-        if conflict is None or isinstance(conflict, _DO_NOTHING):
-            return True
-        return (
-            isinstance(conflict, _DO_UPDATE)
-            and any(map(self._is_tenant, conflict.inferred_target_elements or ()))
-            and not any(map(self._is_tenant, dict(conflict.update_values_to_set)))
+        return self.replaces_nothing(statement) and (
+            not isinstance(conflict, _DO_UPDATE) or any(map(self._is_tenant, conflict.inferred_target_elements or ()))
         )
 
     def _set(self, statement: Update, parameters: Parameters) -> Iterator[object]:
+        yield from self._tenants_in(self._set_values(statement, parameters), parameters)
+
+    @staticmethod
+    def _set_values(statement: Update, parameters: Parameters) -> dict[Any, Any]:
         # 2.0 keeps ordered_values() apart; 2.1 keeps them in _values, as pairs.
         values: Any = getattr(statement, "_ordered_values", None) or statement._values or {}
-        yield from self._tenants_in({**dict(values), **parameters}, parameters)
+        return {**dict(values), **parameters}
 
     def _tenants_in(self, row: Mapping[Any, Any], parameters: Parameters) -> Iterator[object]:
         return (_value(value, parameters) for key, value in row.items() if self._is_tenant(key))

@@ -241,7 +241,9 @@ class DurableStore(FoldingStore):
         if missed := await self._forwarding.forward(ledger, {tenant: models}):
             raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        return (await self._raise(keyspace, {tenant: tokens}, look))[tenant]
+        await self._raise(keyspace, {tenant: tokens}, look)
+        # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
+        return tokens
 
     async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
@@ -249,7 +251,7 @@ class DurableStore(FoldingStore):
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
         missed = await self._forwarding.forward(ledger, changes)
         tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
-        tokens = await self._raise(keyspace, tokens, look if missed is None else look.incomplete())
+        await self._raise(keyspace, tokens, look if missed is None else look.incomplete())
         if missed is not None:
             raise missed
         return tokens
@@ -260,7 +262,7 @@ class DurableStore(FoldingStore):
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
         missed = self._forwarding.forward_sync(ledger, changes)
         tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
-        tokens = self._raise_sync(keyspace, tokens, look if missed is None else look.incomplete())
+        self._raise_sync(keyspace, tokens, look if missed is None else look.incomplete())
         if missed is not None:
             raise missed
         return tokens
@@ -297,24 +299,22 @@ class DurableStore(FoldingStore):
             raise missed
         marks.settle()
 
-    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
-        """Raise the copies to tokens that the database has just shown; return the larger ones."""
+    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
+        """Raise the copies to tokens that the database has just shown."""
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
+                await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
-    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
+    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
+                self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
     @contextmanager
     def _copy_may_be_away(self) -> Iterator[None]:

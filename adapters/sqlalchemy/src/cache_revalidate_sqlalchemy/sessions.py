@@ -24,6 +24,8 @@ class Work:
     def __init__(self, session: Session) -> None:
         self.session = ref(session)
         self.pending: Pending[ConnectionState] = Pending()
+        self.asked: Pending[None] = Pending()
+        """What the app asked to be bumped, on no connection in particular."""
         self.connections: set[ConnectionState] = set()
         self.pushes: list[Push] = []
         self.noted: set[InstanceState[Any]] = set()
@@ -67,6 +69,7 @@ class Sessions:
         self._works: WeakKeyDictionary[Session, Work] = WeakKeyDictionary()
         self.listeners: dict[str, Callable[..., Any]] = {
             "after_begin": self._begun,
+            "before_commit": self._commits,
             "after_commit": self._committed,
             "after_rollback": self._rolled_back,
             "after_transaction_end": self._ended,
@@ -85,7 +88,7 @@ class Sessions:
         if not self.follows(connection):
             return None
         # The first row that this session writes: its own events tell of all that comes.
-        self._listening.listen(session, self.listeners)
+        self._listen(session)
         self.open(session, connection)[0].flush = session._transaction
         return session
 
@@ -109,6 +112,14 @@ class Sessions:
         for tenant in self._canonical(tenants):
             work.pending.note(session.get_nested_transaction(), state, tenant, models)
 
+    def ask(self, session: Session, tenant: str, models: Iterable[str]) -> None:
+        """Note that the app wants `models` of `tenant` bumped when the session's transaction commits."""
+        if self._engine is not None:
+            self._listen(session)
+        if not session.in_transaction():
+            session.begin()  # or its end would not be heard of
+        self._work(session).asked.note(session.get_nested_transaction(), None, tenant, models)
+
     def note_without_session(self, connection: Connection, models: Iterable[str], tenants: Iterable[object]) -> None:
         """Note that `models` of `tenants` were touched on a connection whose session, if any, is not known."""
         state = self._connections.watch(connection)
@@ -130,6 +141,10 @@ class Sessions:
             if state.autocommit:
                 self._pusher.push(work.take(state), noted=False)
 
+    def _listen(self, session: Session) -> None:
+        if session not in self._listening:
+            self._listening.listen(session, self.listeners)
+
     def _work(self, session: Session) -> Work:
         work = self._works.get(session)
         if work is None:
@@ -139,6 +154,20 @@ class Sessions:
     def _begun(self, session: Session, _: SessionTransaction, connection: Connection) -> None:
         self.open(session, connection)
 
+    def _commits(self, session: Session) -> None:
+        """Count what the app asked for towards a connection, which is about to commit."""
+        work = self._works.get(session)
+        if work is None or session.in_nested_transaction() or not (asked := work.asked.take(None)):
+            return
+        if not work.connections:
+            self.open(session, session.connection())
+        state = next(iter(work.connections))
+        if state.autocommit:
+            self._pusher.push(asked, noted=False)
+            return
+        for tenant, models in asked.items():
+            work.pending.note(None, state, tenant, models)
+
     def _committed(self, session: Session) -> None:
         work = self._works.get(session)
         if work is None:
@@ -146,6 +175,7 @@ class Sessions:
         savepoint = session.get_nested_transaction()
         if savepoint is not None:
             work.pending.release(savepoint, _enclosing(savepoint))
+            work.asked.release(savepoint, _enclosing(savepoint))
             return
         due: dict[bool, Pairs] = {True: {}, False: {}}
         for state in work.connections:
@@ -163,6 +193,7 @@ class Sessions:
         if work is not None:
             # A rollback takes nothing back of what a failed COMMIT, or another bind's, may have made durable.
             work.pending.drop(session.get_nested_transaction(), unless=lambda state: state.may_be_durable)
+            work.asked.drop(session.get_nested_transaction())
 
     def _ended(self, session: Session, transaction: SessionTransaction) -> None:
         work = self._works.get(session)
@@ -170,6 +201,7 @@ class Sessions:
             return
         if transaction.nested:
             work.pending.drop(transaction, unless=lambda state: state.may_be_durable)
+            work.asked.drop(transaction)
         elif work.is_flush(transaction):
             work.flush = None
             work.noted.clear()

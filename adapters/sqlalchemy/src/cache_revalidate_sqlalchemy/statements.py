@@ -1,4 +1,4 @@
-"""Notes the tenants of bulk statements before they run, and refuses those whose tenants nobody can tell."""
+"""Notes the tenants of bulk statements, and refuses, before they run, those whose tenants nobody can tell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from sqlalchemy.orm import FromStatement
 
 from cache_revalidate_sqlalchemy.bulk import Dml, UnknownTenantError, tenants_of
 from cache_revalidate_sqlalchemy.pending import EVERY
+from cache_revalidate_sqlalchemy.returning import CountedResult, tells_by
 from cache_revalidate_sqlalchemy.sources import as_tenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Executable, Table
+    from sqlalchemy import ColumnElement, Connection, Executable, Table
     from sqlalchemy.engine import Result
     from sqlalchemy.orm import ORMExecuteState
 
@@ -50,18 +51,48 @@ class Statements:
         if statement is None or not rules:
             return None
         connection = session.connection(bind_arguments=dict(state.bind_arguments))
-        for models, tenants in self._judge(
-            connection, statement, _as_list(state.parameters), state.execution_options, rules
-        ):
+        parameters = _as_list(state.parameters)
+        # Given a list of parameters, the ORM writes by primary key, which returns nothing.
+        is_told = OPTION in state.execution_options or isinstance(state.parameters, list)
+        asked = {} if is_told else self._asked(connection, statement, parameters, rules)
+        known = [rule for rule in rules if rule not in asked]
+        for models, tenants in self._judge(connection, statement, parameters, state.execution_options, known):
             self._sessions.note(session, connection, models, tenants)
         work, _ = self._sessions.open(session, connection)
         outer, work.in_judged_statement = work.in_judged_statement, True
         try:
-            result = state.invoke_statement()
+            result = self._tell(state, connection, statement, asked) if asked else state.invoke_statement()
         finally:
             work.in_judged_statement = outer
         self._connections.push_written(connection)
         return result
+
+    def _tell(
+        self,
+        state: ORMExecuteState,
+        connection: Connection,
+        statement: Dml,
+        asked: Mapping[TableRule, ColumnElement[Any]],
+    ) -> Result[Any]:
+        """Execute a statement with RETURNING added, and note the tenants that it tells."""
+        rows = state.invoke_statement(statement=statement.returning(*asked.values())).all()
+        for position, rule in enumerate(asked):
+            self._sessions.note(state.session, connection, rule.models, {row[position] for row in rows})
+        return CountedResult(len(rows))
+
+    @staticmethod
+    def _asked(
+        connection: Connection, statement: Dml, parameters: Sequence[Parameters], rules: Iterable[TableRule]
+    ) -> dict[TableRule, ColumnElement[Any]]:
+        """Return the rules whose tenants the statement does not say, and by which column it could tell them."""
+        asked = {}
+        for rule in rules:
+            held = rule.held.inside(statement.table) if rule.held else None
+            if held is not None and tenants_of(statement, parameters, held) is None:
+                column = tells_by(statement, parameters, held, connection.dialect)
+                if column is not None:
+                    asked[rule] = column
+        return asked
 
     def _before_execute(
         self,

@@ -66,10 +66,17 @@ def bulk_save_objects(library: Library) -> None:
 
 
 @GROUP.scenario("a bulk UPDATE that names no tenant")
-def bulk_update_of_unknown_tenants(library: Library) -> None:
-    """Rows of tenants that nobody can tell are served, or else not written."""
+def bulk_update_without_tenants(library: Library) -> None:
+    """Rows of tenants that only the database can tell are served."""
     with library.sessions.begin() as session:
         session.execute(update(Label).where(Label.title == "bug").values(title="renamed"))
+
+
+@GROUP.scenario("a bulk UPDATE that moves rows from tenants that it doesn't name")
+def bulk_move_from_unknown_tenants(library: Library) -> None:
+    """Rows that leave tenants which nobody can tell are no longer served, or else not moved."""
+    with library.sessions.begin() as session:
+        session.execute(update(Label).where(Label.title == "bug").values(account_id=2))
 
 
 @GROUP.scenario('`session.execute(text("UPDATE ..."))`')

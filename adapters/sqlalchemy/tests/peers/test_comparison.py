@@ -40,7 +40,7 @@ def test_our_column_is_fresh_but_for_what_level_1_says_of_itself() -> None:
     """Unknown tenants are refused, raw SQL is not seen, and a COMMIT in doubt is bumped: docs/sqlalchemy.md."""
     ours = {scenario: row["cache_revalidate"] for (_, scenario), row in ROWS.items()}
     assert {scenario: seen for scenario, seen in ours.items() if seen != FRESH} == {
-        "a bulk UPDATE that names no tenant": REFUSED,
+        "a bulk UPDATE that moves rows from tenants that it doesn't name": REFUSED,
         '`session.execute(text("UPDATE ..."))`': STALE,
         "COMMIT fails": EXTRA,
     }

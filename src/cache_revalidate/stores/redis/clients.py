@@ -8,11 +8,18 @@ import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.retry
-import redis.asyncio.sentinel
 import redis.backoff
 import redis.cluster
 import redis.retry
-import redis.sentinel
+
+from cache_revalidate.stores.redis.cluster import ClusterClient, SyncClusterClient
+from cache_revalidate.stores.redis.sentinel import (
+    SentinelClient,
+    Sentinels,
+    SyncConnection,
+    SyncSentinels,
+    SyncTLSConnection,
+)
 
 if TYPE_CHECKING:
     from cache_revalidate.stores.redis.urls import Address
@@ -25,25 +32,6 @@ SyncClient: TypeAlias = redis.Redis | redis.RedisCluster
 _TRIES_AGAIN = 1
 
 
-class _SentinelClient(redis.asyncio.Redis):
-    """The client of a Redis that sentinels watch; closes its connections to the sentinels with its own."""
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        await super().aclose(close_connection_pool)
-        pool = cast("redis.asyncio.sentinel.SentinelConnectionPool", self.connection_pool)
-        for sentinel in pool.sentinel_manager.sentinels:
-            await sentinel.aclose()
-
-
-class _ClusterClient(redis.asyncio.RedisCluster):
-    """The client of a cluster; closes its connections also when it is about to learn the cluster's nodes anew."""
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self.nodes_manager.aclose()
-        await self.nodes_manager.aclose("startup_nodes")
-
-
 def make_client(address: Address, timeout: float) -> AsyncClient:
     """Return an asynchronous client; `timeout`, in seconds, is for connecting."""
     # No time limit on single reads and writes: the store sets one for the whole call, which costs less.
@@ -51,11 +39,11 @@ def make_client(address: Address, timeout: float) -> AsyncClient:
     options = {**_sign_in(address), "socket_timeout": None, "socket_connect_timeout": timeout, "retry": retry}
     if address.kind == "cluster":
         nodes = [redis.asyncio.cluster.ClusterNode(*host) for host in address.hosts]
-        return _ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
+        return ClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
-        manager = redis.asyncio.sentinel.Sentinel(address.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
-        return cast("redis.asyncio.Redis", manager.master_for(address.service, redis_class=_SentinelClient))
+        manager = Sentinels(address.hosts, sentinel_kwargs=watching, **options)
+        return cast("redis.asyncio.Redis", manager.master_for(address.service, redis_class=SentinelClient))
     return redis.asyncio.Redis(**_place(address), **options)
 
 
@@ -65,11 +53,12 @@ def make_sync_client(address: Address, timeout: float) -> SyncClient:
     options = {**_sign_in(address), "socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": retry}
     if address.kind == "cluster":
         nodes = [redis.cluster.ClusterNode(*host) for host in address.hosts]  # type: ignore[no-untyped-call]
-        return redis.RedisCluster(startup_nodes=nodes, **options | _share_of(timeout, address))
+        return SyncClusterClient(startup_nodes=nodes, **options | _share_of(timeout, address))
     if address.kind == "sentinel":
         watching = {**address.tls, **_share_of(timeout, address), "retry": retry}
-        manager = redis.sentinel.Sentinel(address.hosts, sentinel_kwargs=watching, **options)  # type: ignore[no-untyped-call]
-        return cast("redis.Redis", manager.master_for(address.service))  # type: ignore[no-untyped-call]
+        manager = SyncSentinels(address.hosts, sentinel_kwargs=watching, **options)
+        connection = SyncTLSConnection if address.tls else SyncConnection
+        return cast("redis.Redis", manager.master_for(address.service, connection_class=connection))  # type: ignore[no-untyped-call]
     return redis.Redis(**_place(address), **options)
 
 

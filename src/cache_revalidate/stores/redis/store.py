@@ -13,6 +13,7 @@ import redis
 
 from cache_revalidate.exceptions import ConfigurationError, StoreError
 from cache_revalidate.stores.base import CopyStore, Keyspace
+from cache_revalidate.stores.redis.cancelling import cancellation_kept
 from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.layout import LAYOUTS, Operation, ScriptCall
@@ -171,9 +172,10 @@ class RedisStore(CopyStore):
 
     async def _ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
         try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self._connected()
-                answers = await connection.ask(questions)
+            with cancellation_kept():
+                async with asyncio.timeout(self._timeout):
+                    connection = await self._connected()
+                    answers = await connection.ask(questions)
         except Exception as error:
             raise self._failed(error) from error
         self._outage = None

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that print tables of ratios, measured interleaved in one run on real servers."""
