@@ -7,13 +7,12 @@ bumps once too often. Who looks at the others first and then at home misses noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cache_revalidate import StoreError
 
 if TYPE_CHECKING:
-    from cache_revalidate.types import Changes
     from cache_revalidate_sqlalchemy.engines import Engines
     from cache_revalidate_sqlalchemy.ledger import Ledger
 
@@ -25,7 +24,7 @@ class Forwarding:
         self._home = home
         self._others = others
 
-    async def forward(self, ledger: Ledger, changes: Changes | None = None) -> StoreError | None:
+    async def forward(self, ledger: Ledger, changes: Mapping[str, Collection[str]] | None = None) -> StoreError | None:
         """Forward the rows of `changes`, by default all; return the error of a database that could not be asked."""
         missed = None
         for other in self._others:
@@ -39,7 +38,7 @@ class Forwarding:
                 missed = error
         return missed
 
-    def forward_sync(self, ledger: Ledger, changes: Changes) -> StoreError | None:
+    def forward_sync(self, ledger: Ledger, changes: Mapping[str, Collection[str]]) -> StoreError | None:
         """Do the same without an event loop."""
         missed = None
         for other in self._others:

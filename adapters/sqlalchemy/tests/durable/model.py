@@ -200,7 +200,7 @@ class World:
         elif name == "bulk":
             session.execute(update(Label).where(Label.account_id == account).values(title=title))
         elif name == "every":
-            session.execute(update(Label).values(title=title))
+            session.connection().execute(update(Label).values(title=title))  # which no RETURNING is added to
         else:
             with session.begin_nested() as savepoint:
                 label.title = title

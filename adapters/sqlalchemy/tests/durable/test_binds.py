@@ -132,7 +132,7 @@ def test_a_row_for_every_tenant_is_forwarded(home: Engine, other: Engine) -> Non
     sessions = sessionmaker(binds={Label: home, Team: other})
     with attached(DurableStore(home, TABLES, others=[other]), sessions, on_unknown_tenant="every_tenant"):
         with sessions.begin() as session:
-            session.execute(update(Team).values(name="renamed"))
+            session.connection(bind_arguments={"mapper": Team}).execute(update(Team).values(name="renamed"))
         assert count_pending(home) == count_pending(other) == 0
     assert changed(revalidator, first, 1) == changed(revalidator, second, 2) == {"team"}
     note_team(other, "*")
