@@ -161,7 +161,11 @@ class Connections:
             state.autocommit = _is_autocommit(connection)
 
     def _commits(self, connection: Connection) -> None:
-        self._prepares(connection)
+        try:
+            self._prepares(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
         self._commit_sent(connection)
 
     def _commits_twophase(self, connection: Connection, _: object, is_prepared: bool) -> None:
@@ -202,6 +206,21 @@ class Connections:
         state = entry.info.pop(self, None)
         if state is not None and state.may_be_durable:
             self._pusher.push_behind(state.take(), noted=state.notes)
+
+
+def _roll_back(connection: Connection) -> None:
+    """End a transaction whose COMMIT will not be sent.
+
+    SQLAlchemy takes it for ended, whatever was raised, and would give the connection back to the pool with it open: the
+    next session would fail in it, or commit it.
+    """
+    if connection.invalidated:
+        return
+    try:
+        connection.connection.rollback()
+    except BaseException:
+        connection.invalidate()
+        raise
 
 
 def _is_autocommit(connection: Connection) -> bool:
