@@ -93,6 +93,10 @@ class Look:
         """Say whether what was seen is young enough to raise copies to."""
         return self.dirty._monotonic() - self.began <= _RAISES_WITHIN
 
+    def incomplete(self) -> Look:
+        """Return the same look, which makes nothing good: a database could not be asked."""
+        return Look(self.dirty, {}, self.began)
+
     def settle(self) -> None:
         """End the marks: the copies are raised, or there are none."""
         self.dirty._settle(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -53,13 +54,23 @@ class _EveryTenantPending(Exception):  # noqa: N818
         self.models = sorted(models)
 
 
-class Ledger:
-    """The version rows and pending rows of one namespace."""
+@dataclass(frozen=True, slots=True)
+class PendingRows:
+    """Some of the pending rows that were visible."""
 
-    def __init__(self, tables: Tables, namespace: str) -> None:
+    ids: list[int]
+    changes: dict[str, set[str]]
+    are_all: bool
+
+
+class Ledger:
+    """The version rows and pending rows of one namespace; `schemas` is the `schema_translate_map` of their engine."""
+
+    def __init__(self, tables: Tables, namespace: str, schemas: object = None) -> None:
         self._versions = tables.versions
         self._pending = tables.pending
         self._namespace = namespace
+        self._schemas = schemas
 
     def note(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert a pending row for each pair: in the transaction that touched it, as its last statement."""
@@ -69,7 +80,9 @@ class Ledger:
             for model in sorted(models)
         ]
         if rows:
-            connection.execute(insert(self._pending).inline(), rows)
+            # The app's connection may have a schema for its tenant, where our tables are not.
+            options = {"schema_translate_map": self._schemas}
+            connection.execute(insert(self._pending).inline(), rows, execution_options=options)
 
     def note_alone(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert pending rows in a transaction of their own, for changes that were made elsewhere."""
@@ -153,23 +166,52 @@ class Ledger:
             found.setdefault(tenant, set()).add(model)
         return found
 
+    def pending_of(self, connection: Connection, changes: Mapping[str, Collection[str]] | None) -> PendingRows | None:
+        """Return pending rows of `changes`, or of any pairs; None if there are none."""
+        pending = self._pending.c
+        rows = select(pending.id, pending.tenant, pending.model).where(pending.namespace == self._namespace)
+        if changes is not None:
+            models = {model for models in changes.values() for model in models}
+            rows = rows.where(pending.tenant.in_({*changes, EVERY_TENANT}), pending.model.in_(models))
+        with _single_statement(connection):
+            found = connection.execute(rows.limit(_AT_ONCE)).all()
+        if not found:
+            return None
+        pairs: dict[str, set[str]] = {}
+        for row in found:
+            pairs.setdefault(row.tenant, set()).add(row.model)
+        return PendingRows([row.id for row in found], pairs, len(found) < _AT_ONCE)
+
+    def delete_pending(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Delete pending rows that are noted elsewhere by now."""
+        with _fold_transaction(connection):
+            connection.execute(delete(self._pending).where(self._pending.c.id.in_(ids)))
+
     def _fold_some(
         self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
     ) -> dict[tuple[str, str], str]:
+        folded: set[str] = set()
+
         def fold() -> dict[tuple[str, str], str]:
             tokens = self._lock(connection, pairs)
-            every = {(EVERY_TENANT, model) for _, model in pairs}
+            # What comes after its model was folded was committed after the call; or this would never end.
+            every = {(EVERY_TENANT, model) for _, model in pairs if model not in folded}
             touched = self._take_pending(connection, pairs, unless=every)
             for pair in sorted(touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}):
                 tokens[pair] = new_token(tokens[pair])
                 self._write(connection, pair, tokens[pair])
             return tokens
 
-        return self._in_turns(connection, fold)
+        return self._in_turns(connection, fold, folded)
 
-    def _in_turns(self, connection: Connection, fold: Callable[[], _T]) -> _T:
-        """Run a fold in a transaction of its own; first in another what it finds that it needs."""
-        for turn in range(_TRIES):
+    def _in_turns(self, connection: Connection, fold: Callable[[], _T], folded: set[str] | None = None) -> _T:
+        """Run a fold in a transaction of its own; first in another what it finds that it needs.
+
+        The models of which every tenant was folded before it are added to `folded`.
+        """
+        tries = 0
+        while tries < _TRIES:
+            tries += 1
             try:
                 with _fold_transaction(connection):
                     return fold()
@@ -179,9 +221,12 @@ class Ledger:
             except _EveryTenantPending as pending:
                 for model in pending.models:
                     self.fold_every_tenant(connection, model)
+                if folded is not None:
+                    folded.update(pending.models)
+                    tries -= 1
             except DBAPIError as error:
                 # Two folds that deadlocked all the same, say: one was rolled back, and did nothing.
-                if error.connection_invalidated or turn == _TRIES - 1 or connection.dialect.name == "sqlite":
+                if error.connection_invalidated or tries == _TRIES or connection.dialect.name == "sqlite":
                     raise
         raise RuntimeError(f"A fold came to no end in {_TRIES} turns: are version rows deleted by somebody?")
 

@@ -77,7 +77,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 def attached(engine: Engine | AsyncEngine, sessions: Any) -> Iterator[Revalidator]:
     """Attach a store on an engine to sessions."""
     revalidator = revalidator_on(DurableStore(engine, TABLES))
-    attachment = attach(revalidator, sessions, ATTACHED)
+    attachment = attach(revalidator, sessions, ATTACHED, timeout=0.3)
     yield revalidator
     attachment.detach()
 
