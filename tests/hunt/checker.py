@@ -1,0 +1,149 @@
+"""Judges a history: whether a client was ever told that what it holds is right, too long after it was not.
+
+A cached read that was asked for at `t` and shows revision `r` is *stale* by `t - k`, if `k` is when the first commit
+of a larger revision was known to be made. It is stale past the bound if that is more than the bound. The moment of
+asking counts: an answer that was on its way when a commit was acknowledged could not know of it.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
+
+from tests.hunt.history import Event, Read, Write
+
+_revision = attrgetter("revision")
+_known = attrgetter("known")
+
+
+class Commits:
+    """The commits of one tenant: which of them a reader missed, and since when it could have known."""
+
+    def __init__(self) -> None:
+        self._writes: list[Write] = []
+        self._first_known: list[Write] | None = None
+
+    def add(self, write: Write) -> None:
+        """Add a commit; in whatever order."""
+        insort(self._writes, write, key=_revision)
+        self._first_known = None
+
+    def after(self, revision: int) -> list[Write]:
+        """Return the commits of a larger revision."""
+        return self._writes[bisect_right(self._writes, revision, key=_revision) :]
+
+    def first_missed(self, revision: int) -> Write | None:
+        """Return the commit that was known first, of those with a larger revision."""
+        if self._first_known is None:
+            self._first_known = list(accumulate(reversed(self._writes), _known_first))[::-1]
+        at = bisect_right(self._writes, revision, key=_revision)
+        return self._first_known[at] if at < len(self._writes) else None
+
+    def staleness(self, read: Read) -> float:
+        """Return how many seconds a read was behind when it was asked for; 0 if it was not."""
+        missed = self.first_missed(read.revision)
+        return max(0.0, read.asked - missed.known) if missed else 0.0
+
+
+@dataclass
+class Verdict:
+    """What a history shows."""
+
+    bound: float
+    cached_reads: int = 0
+    fetches: int = 0
+    """Reads whose rows were fetched, as opposed to being told that they are right."""
+    writes: int = 0
+    """Writes that were acknowledged."""
+    stale: list[tuple[Read, Write]] = field(default_factory=list)
+    """The cached reads that were stale past the bound, and what each missed first."""
+    longest: float = 0.0
+    """The longest staleness of a cached read, in seconds."""
+    behind: int = 0
+    """Cached reads that were stale at all."""
+    impossible: list[Read] = field(default_factory=list)
+    """Fetched rows that lacked a commit known before they were asked for: then the hunter is wrong, not the cache."""
+    visible_after: list[float] = field(default_factory=list)
+    """For each commit and client, how many seconds passed until the client showed it; sorted."""
+    changes_seen: int = 0
+    """For each client, the commits that there were to be seen."""
+
+    @property
+    def causes(self) -> Counter[str]:
+        """What was done when the commits were made that were missed past the bound; each commit counts once."""
+        missed = {(write.tenant, write.revision): write.scene for _, write in self.stale}
+        return Counter(missed.values())
+
+    @property
+    def stale_reads_by_cause(self) -> Counter[str]:
+        """The same, by reads."""
+        return Counter(write.scene for _, write in self.stale)
+
+    @property
+    def refetches_per_change(self) -> float:
+        """How often a client fetched the rows, for each commit that there was to be seen."""
+        return self.fetches / self.changes_seen if self.changes_seen else 0.0
+
+    def visible(self, share: float) -> float:
+        """Return the seconds after which this share of the commits had been shown by a client."""
+        if not self.visible_after:
+            return 0.0
+        return self.visible_after[min(len(self.visible_after) - 1, int(share * len(self.visible_after)))]
+
+
+def _known_first(one: Write, other: Write) -> Write:
+    return min(one, other, key=_known)
+
+
+def judge(events: Iterable[Event], bound: float) -> Verdict:
+    """Return what a history shows; `bound` is in seconds."""
+    commits: dict[int, Commits] = {}
+    reads: dict[str, list[Read]] = {}
+    verdict = Verdict(bound)
+    for event in events:
+        if isinstance(event, Write):
+            verdict.writes += event.answered
+            commits.setdefault(event.tenant, Commits()).add(event)
+        elif isinstance(event, Read):
+            reads.setdefault(event.client, []).append(event)
+    for of_client in reads.values():
+        ledger = commits.get(of_client[0].tenant, Commits())
+        for read in of_client:
+            _judge_read(verdict, ledger, read)
+        _measure(verdict, ledger, sorted(of_client, key=lambda read: read.accepted))
+    verdict.visible_after.sort()
+    return verdict
+
+
+def _judge_read(verdict: Verdict, ledger: Commits, read: Read) -> None:
+    staleness = ledger.staleness(read)
+    if not read.cached:
+        verdict.fetches += 1
+        if staleness:
+            verdict.impossible.append(read)
+        return
+    verdict.cached_reads += 1
+    verdict.behind += staleness > 0
+    verdict.longest = max(verdict.longest, staleness)
+    if staleness > verdict.bound:
+        missed = ledger.first_missed(read.revision)
+        assert missed is not None
+        verdict.stale.append((read, missed))
+
+
+def _measure(verdict: Verdict, ledger: Commits, reads: list[Read]) -> None:
+    """Measure how long a client's commits took to be shown, from its first read on."""
+    newest = 0  # a client never forgets what it has shown, so the largest revision so far is what it has seen
+    shown: list[tuple[int, float]] = []
+    for read in reads:
+        if read.revision > newest:
+            newest = read.revision
+            shown.append((newest, read.accepted))
+    seen = [revision for revision, _ in shown]
+    answered = {write.revision: write.known for write in ledger.after(seen[0]) if write.answered}
+    for revision, known in answered.items():
+        if (at := bisect_left(seen, revision)) < len(seen):
+            verdict.changes_seen += 1
+            verdict.visible_after.append(max(0.0, shown[at][1] - known))

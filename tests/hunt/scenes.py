@@ -1,0 +1,213 @@
+"""What is played on a stage: a write or two, and what is done to the servers meanwhile.
+
+Each scene begins with clients that hold the present rows, and ends when the servers are well again. Then the stage is
+left alone for longer than the bound: a client that has not learnt of the last commit by then never would have.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
+
+from tests.hunt.clients import Client
+from tests.hunt.door import Door
+from tests.hunt.history import Fault
+from tests.hunt.plan import Plan
+from tests.hunt.topology import Topology
+from tests.hunt.worker.deaths import Moment
+
+
+@dataclass
+class Stage:
+    """One tenant, those who read it, and the servers."""
+
+    tenant: int
+    clients: list[Client]
+    door: Door
+    topology: Topology
+    plan: Plan
+    chance: random.Random
+    servers: asyncio.Lock
+    """Held by a scene that stops a server: one at a time. Workers die and stop at any time."""
+    scene: str = field(default="", init=False)
+
+    async def read(self, worker: int | None = None) -> None:
+        """Have all clients look."""
+        await asyncio.gather(*(client.read(worker) for client in self.clients))
+
+    async def write(self, way: str, *, worker: int | None = None, die: Moment | None = None) -> bool:
+        """Make a commit; return whether it was answered."""
+        return await self.door.write(self.tenant, way, scene=self.scene, worker=worker, die=die)
+
+    def any_way(self) -> str:
+        """Return one of the ways in which the app writes."""
+        return self.chance.choice(("patch", "post", "bulk"))
+
+    def fault(self, kind: str, detail: str = "") -> None:
+        """Note that something was done to a server."""
+        self.door.history.append(Fault(kind, self.door.history.now(), detail))
+
+
+Scene: TypeAlias = Callable[[Stage], Awaitable[None]]
+
+
+async def two_edits_in_one_second(stage: Stage) -> None:
+    """Two commits in one second, and a look between them."""
+    await asyncio.sleep(1.0 - time.time() % 1.0)
+    await stage.write("patch")
+    await stage.read()
+    await stage.write("patch")
+
+
+async def bulk_update(stage: Stage) -> None:
+    """One UPDATE through the session, past the unit of work."""
+    await stage.write("bulk")
+
+
+async def raw_sql(stage: Stage) -> None:
+    """SQL from outside the app."""
+    await stage.write("raw")
+
+
+async def killed_between_commit_and_fold(stage: Stage) -> None:
+    """A worker is killed as soon as its COMMIT is answered."""
+    if not await stage.write("patch", die="after-commit"):
+        stage.fault("worker killed between COMMIT and fold")
+
+
+async def killed_before_push(stage: Stage) -> None:
+    """A worker is killed when all is done but to tell Redis."""
+    if not await stage.write("patch", die="before-push"):
+        stage.fault("worker killed between fold and push")
+
+
+async def killed_at_random(stage: Stage) -> None:
+    """A worker is killed in the middle of whatever it does."""
+    worker = stage.door.any_worker()
+    writing = asyncio.create_task(stage.write(stage.any_way(), worker=worker))
+    await asyncio.sleep(stage.chance.uniform(0.0, 0.04))
+    stage.topology.workers[worker].crash()
+    stage.fault("worker killed at random")
+    await writing
+
+
+async def redis_emptied(stage: Stage) -> None:
+    """Redis is killed, and comes back empty."""
+    async with stage.servers:
+        down = stage.chance.uniform(0.0, 2.0)
+        stage.fault("Redis killed, back empty", f"down {down:.1f} s")
+        emptying = asyncio.create_task(asyncio.to_thread(stage.topology.empty_redis, down))
+        await asyncio.sleep(stage.chance.uniform(0.0, down))
+        await stage.write("patch")
+        await emptying
+
+
+async def redis_failed_over(stage: Stage) -> None:
+    """Redis fails, and a replica takes its place that has not heard of the last commits."""
+    async with stage.servers:
+        await asyncio.to_thread(stage.topology.cut_replica)
+        await stage.write("patch")
+        await stage.read()
+        await asyncio.sleep(lag := stage.chance.uniform(0.0, stage.plan.max_stale / 2))
+        stage.fault("Redis failed over to a lagging replica", f"{lag:.1f} s behind")
+        await asyncio.to_thread(stage.topology.fail_over)
+
+
+async def redis_stopped(stage: Stage, *, long: bool, die: bool = False) -> None:
+    """Redis answers nothing for a while, in which there is a commit; its worker may be killed, too."""
+    async with stage.servers:
+        seconds = stage.chance.uniform(0.5, 1.5) + (stage.plan.max_stale if long else 0.0)
+        stage.fault("Redis stopped", f"{seconds:.1f} s")
+        stopping = asyncio.create_task(asyncio.to_thread(stage.topology.stop_redis, seconds))
+        await asyncio.sleep(0.1)
+        if not await stage.write("patch", die="after-commit" if die else None) and die:
+            stage.fault("worker killed between COMMIT and fold", "Redis stopped")
+        await stopping
+
+
+async def worker_stopped(stage: Stage, *, long: bool) -> None:
+    """A worker is stopped while it reads tokens that Redis does not hold; there is a commit until it goes on."""
+    number = stage.door.any_worker()
+    worker = stage.topology.workers[number]
+    seconds = stage.chance.uniform(0.3, 1.5) + (stage.plan.max_stale if long else 0.0)
+    await asyncio.to_thread(stage.topology.evict)
+    reading = asyncio.create_task(stage.read(number))
+    await asyncio.sleep(stage.chance.uniform(0.0, 0.02))
+    worker.pause()
+    stage.fault("worker stopped", f"{seconds:.1f} s")
+    try:
+        others = [other for other in range(len(stage.topology.workers)) if other != number]
+        await stage.write(stage.any_way(), worker=stage.chance.choice(others))
+        await asyncio.sleep(seconds)
+    finally:
+        worker.resume()
+    await reading
+
+
+async def postgres_restarted(stage: Stage) -> None:
+    """PostgreSQL crashes during a commit, and recovers."""
+    async with stage.servers:
+        writing = asyncio.create_task(stage.write(stage.any_way()))
+        await asyncio.sleep(stage.chance.uniform(0.0, 0.03))
+        stage.fault("PostgreSQL restarted")
+        await asyncio.to_thread(stage.topology.restart_postgres)
+        await writing
+        await stage.write(stage.any_way())
+
+
+SCENES: Final[dict[str, Scene]] = {
+    "two edits in one second": two_edits_in_one_second,
+    "bulk UPDATE": bulk_update,
+    "raw SQL": raw_sql,
+    "killed between COMMIT and fold": killed_between_commit_and_fold,
+    "killed between fold and push": killed_before_push,
+    "killed at random": killed_at_random,
+    "Redis emptied": redis_emptied,
+    "Redis failed over": redis_failed_over,
+    "Redis stopped": partial(redis_stopped, long=False),
+    "Redis stopped for long": partial(redis_stopped, long=True),
+    "Redis stopped and worker killed": partial(redis_stopped, long=False, die=True),
+    "worker stopped": partial(worker_stopped, long=False),
+    "worker stopped for long": partial(worker_stopped, long=True),
+    "PostgreSQL restarted": postgres_restarted,
+}
+
+FAULTS: Final = (
+    "worker killed between COMMIT and fold",
+    "worker killed between fold and push",
+    "worker killed at random",
+    "worker stopped",
+    "Redis killed, back empty",
+    "Redis failed over to a lagging replica",
+    "Redis stopped",
+    "PostgreSQL restarted",
+)
+"""All that is done to servers; a hunt that is long enough does each."""
+
+
+class Bag:
+    """Gives the scenes in an order of chance, all of them before any comes again."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """Return the name of the next scene."""
+        if not self._left:
+            self._left = self._chance.sample(list(SCENES), len(SCENES))
+        return self._left.pop()
+
+
+async def play(stage: Stage, bag: Bag, until: float) -> None:
+    """Play scenes on a stage, each followed by a rest, as long as there is time for the rest."""
+    history = stage.door.history
+    await stage.read()
+    while history.now() < until - stage.plan.rest:
+        stage.scene = bag.draw()
+        await stage.read()
+        await SCENES[stage.scene](stage)
+        await asyncio.sleep(stage.plan.rest)

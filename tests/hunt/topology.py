@@ -1,0 +1,144 @@
+"""The servers of a hunt, and what can be done to them. All of it blocks: call it in a thread.
+
+Redis has a replica. In a failover the replica takes over the address, as a floating IP would have it: clients know one.
+"""
+
+import signal
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from tests.hunt import schema
+from tests.hunt.plan import Plan
+from tests.support.servers import HOST, POLL_SECONDS, AppServer, PostgresServer, RedisServer
+
+_SYNC_SECONDS = 20.0
+_DEAD_PORT = "1"
+
+
+class Worker(AppServer):
+    """A worker process of the app, on a port of its own: requests are balanced by whoever sends them."""
+
+    def command(self) -> list[str]:
+        """Return the command line, without a line in the log for each request."""
+        return [*super().command(), "--no-access-log"]
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the process has ended and was not started again."""
+        return self._process is None or self._process.poll() is not None
+
+    def revive(self) -> None:
+        """Start it again, if it has died."""
+        if self.has_died:
+            self.kill()
+            self.start()
+
+    def crash(self) -> None:
+        """Kill it, and leave it to be revived."""
+        self._signal_all(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze it: its port takes connections and nothing is answered."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop it, also when it is frozen."""
+        self.resume()
+        super().stop()
+
+
+class Topology:
+    """PostgreSQL, Redis with a replica, and the workers of the app with the scheme that is hunted."""
+
+    def __init__(self, plan: Plan, app: str) -> None:
+        self._plan = plan
+        self._app = app
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.postgres = stack.enter_context(PostgresServer())
+            database = self.postgres.create_database()
+            schema.create(self.postgres.url("psycopg", database), self._plan)
+            self.dsn = f"host={HOST} port={self.postgres.port} user=postgres dbname={database}"
+            self._redis = RedisServer()
+            self._spare = RedisServer("--repl-diskless-sync-delay", "0")
+            stack.callback(self._redis.close)
+            stack.callback(self._spare.close)
+            self._redis.start()
+            self._attach_replica()
+            environment = {
+                "DATABASE_URL": self.postgres.url("asyncpg", database),
+                "REDIS_URL": self._redis.url,
+                "MAX_STALE": str(self._plan.max_stale),
+            }
+            self.workers = [Worker(self._app, env=environment) for _ in range(self._plan.workers)]
+            for worker in self.workers:
+                stack.enter_context(worker)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def empty_redis(self, down: float) -> None:
+        """Kill Redis, and start it again after so many seconds; it keeps nothing on disk."""
+        self._redis.kill()
+        time.sleep(down)
+        self._redis.start()
+
+    def stop_redis(self, seconds: float) -> None:
+        """Freeze Redis for so many seconds."""
+        self._redis.pause()
+        time.sleep(seconds)
+        self._redis.resume()
+
+    def evict(self) -> None:
+        """Have Redis forget everything that it holds, as one that is full does with some of it."""
+        with self._client(self._redis) as client:
+            client.flushall()
+
+    def cut_replica(self) -> None:
+        """Cut the replica's link: what it has grows old from now on."""
+        with self._client(self._spare) as client:
+            client.replicaof(HOST, _DEAD_PORT)
+
+    def fail_over(self) -> None:
+        """Kill Redis, and let its replica have its address, with what it has; then give it a replica of its own."""
+        address = self._redis.port
+        self._redis.kill()
+        with self._client(self._spare) as client:
+            client.replicaof("NO", "ONE")
+            client.config_set("port", address)
+        self._redis, self._spare = self._spare, self._redis
+        self._redis.port, self._spare.port = address, self._redis.port
+        self._attach_replica()
+
+    def restart_postgres(self) -> None:
+        """Have PostgreSQL end at once, as in a crash, and recover."""
+        self.postgres.kill()
+        self.postgres.start()
+
+    def _attach_replica(self) -> None:
+        self._spare.start()
+        deadline = time.monotonic() + _SYNC_SECONDS
+        with self._client(self._spare) as client:
+            client.replicaof(HOST, str(self._redis.port))
+            while client.info("replication")["master_link_status"] != "up":
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"Redis's replica is not in step after {_SYNC_SECONDS:g} s.")
+                time.sleep(POLL_SECONDS)
+
+    @staticmethod
+    def _client(server: RedisServer) -> redis.Redis:
+        return redis.Redis(host=HOST, port=server.port, socket_timeout=5.0)

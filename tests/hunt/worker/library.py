@@ -1,0 +1,39 @@
+"""The app with the library at its durable level."""
+
+import os
+from collections.abc import Mapping
+
+from examples.desk.models import Label
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cache_revalidate import Keyspace, RedisStore, Revalidator
+from cache_revalidate_sqlalchemy import DurableStore, attach
+from tests.hunt.plan import REDIS_TIMEOUT, SWEEP_EVERY
+from tests.hunt.schema import TABLES
+from tests.hunt.worker.deaths import die_if_told, mortal_sessions
+from tests.hunt.worker.desk import make_app
+
+
+class MortalRedisStore(RedisStore):
+    """A Redis store whose process can be told to die when it is about to raise a token."""
+
+    async def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        """Raise the copies, or die."""
+        die_if_told("before-push")
+        return await super().raise_tokens(keyspace, tokens)
+
+
+engine = create_async_engine(os.environ["DATABASE_URL"])
+sessions = mortal_sessions(engine)
+revalidator = Revalidator(
+    models=["label"],
+    store=DurableStore(
+        engine,
+        TABLES,
+        MortalRedisStore.from_url(os.environ["REDIS_URL"], timeout=REDIS_TIMEOUT),
+        max_stale=float(os.environ["MAX_STALE"]),
+        sweep_every=SWEEP_EVERY,
+    ),
+)
+attach(revalidator, sessions, {Label: "account_id"})
+app = make_app(engine, sessions, revalidator)
