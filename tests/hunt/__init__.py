@@ -7,7 +7,8 @@ on a control, which is Chatwoot's scheme and has to fail. From the top down:
     run         one hunt: starts everything, and writes down what happened
     scenes      what is done to the servers and the data, and by which writers
     clients     who reads, as a caching client does
-    door        who writes, through the app and past it
+    author      who writes, and has it watched when the write is shown
+    door        how requests reach the app, and writes the data, through the app and past it
     topology    the servers, started and ended by process id, on loopback alone
     worker/     the app, with the library's scheme and the control's; runs in processes of its own
     history     what happened, one JSON object a line

@@ -11,8 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import attrgetter
+from typing import Final
 
 from tests.hunt.history import Event, Read, Write
+
+WATCHER: Final = "watch"
+"""How the name of a client begins that asks one worker, from when a commit is acknowledged until it shows it."""
 
 _revision = attrgetter("revision")
 _known = attrgetter("known")
@@ -66,9 +70,11 @@ class Verdict:
     impossible: list[Read] = field(default_factory=list)
     """Fetched rows that lacked a commit known before they were asked for: then the hunter is wrong, not the cache."""
     visible_after: list[float] = field(default_factory=list)
-    """For each commit and client, how many seconds passed until the client showed it; sorted."""
-    changes_seen: int = 0
-    """For each client, the commits that there were to be seen."""
+    """For each commit and watcher, how many seconds passed until the worker it watches showed it; sorted."""
+    refetches: int = 0
+    """Fetches by the clients that are no watchers, but for the first of each."""
+    changes: int = 0
+    """For each of these clients, the commits that it came to see, at once or several together."""
 
     @property
     def causes(self) -> Counter[str]:
@@ -83,11 +89,11 @@ class Verdict:
 
     @property
     def refetches_per_change(self) -> float:
-        """How often a client fetched the rows, for each commit that there was to be seen."""
-        return self.fetches / self.changes_seen if self.changes_seen else 0.0
+        """How often a client fetched the rows, for each commit that it came to see."""
+        return self.refetches / self.changes if self.changes else 0.0
 
     def visible(self, share: float) -> float:
-        """Return the seconds after which this share of the commits had been shown by a client."""
+        """Return the seconds after which this share of the commits had been shown by a worker."""
         if not self.visible_after:
             return 0.0
         return self.visible_after[min(len(self.visible_after) - 1, int(share * len(self.visible_after)))]
@@ -134,16 +140,19 @@ def _judge_read(verdict: Verdict, ledger: Commits, read: Read) -> None:
 
 
 def _measure(verdict: Verdict, ledger: Commits, reads: list[Read]) -> None:
-    """Measure how long a client's commits took to be shown, from its first read on."""
-    newest = 0  # a client never forgets what it has shown, so the largest revision so far is what it has seen
-    shown: list[tuple[int, float]] = []
+    """Measure how a client came to see the commits after its first read: when, and by how many fetches."""
+    shown: list[Read] = []
     for read in reads:
-        if read.revision > newest:
-            newest = read.revision
-            shown.append((newest, read.accepted))
-    seen = [revision for revision, _ in shown]
-    answered = {write.revision: write.known for write in ledger.after(seen[0]) if write.answered}
-    for revision, known in answered.items():
-        if (at := bisect_left(seen, revision)) < len(seen):
-            verdict.changes_seen += 1
-            verdict.visible_after.append(max(0.0, shown[at][1] - known))
+        if not shown or read.revision > shown[-1].revision:
+            shown.append(read)
+    is_watcher = reads[0].client.startswith(WATCHER)
+    if not is_watcher:
+        verdict.refetches += sum(not read.cached for read in reads[1:])
+    seen = [read.revision for read in shown]
+    for write in ledger.after(seen[0]):
+        at = bisect_left(seen, write.revision)
+        if write.answered and at < len(seen):
+            if is_watcher:
+                verdict.visible_after.append(max(0.0, shown[at].accepted - write.known))
+            else:
+                verdict.changes += 1

@@ -5,9 +5,12 @@ import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from tests.hunt.checker import WATCHER
 from tests.hunt.door import Answer, Door
 from tests.hunt.history import Read
+from tests.hunt.plan import Plan
 from tests.hunt.worker.desk import revision_of
+from tests.hunt.worker.orders import HEADER, Order
 
 _NAPS = 0.02
 _NAP_SECONDS = (3.0, 15.0)
@@ -32,13 +35,16 @@ class Client(ABC):
         self.tenant = tenant
         self._door = door
         self._chance = chance
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Held while it reads; who holds it keeps it from reading."""
         self._held: Held | None = None
+        self.shown = 0
+        """The revision that was shown last."""
 
-    async def read(self, worker: int | None = None) -> None:
+    async def read(self, worker: int | None = None, order: Order | None = None) -> None:
         """Show the list once: what is held, if it is right, else what is fetched."""
-        async with self._turn:
-            await self._read(worker)
+        async with self.turn:
+            await self._read(worker, {HEADER: order} if order else {})
 
     async def keep_reading(self, every: float) -> None:
         """Read about every so many seconds; now and then the user is away for longer."""
@@ -48,10 +54,10 @@ class Client(ABC):
             await asyncio.sleep(nap + every * self._chance.uniform(0.5, 1.5))
 
     @abstractmethod
-    async def _read(self, worker: int | None) -> None: ...
+    async def _read(self, worker: int | None, headers: dict[str, str]) -> None: ...
 
     def _show(self, answer: Answer, asked: float, revision: int, *, cached: bool) -> None:
-        history = self._door.history
+        history, self.shown = self._door.history, revision
         history.append(Read(self.name, self.tenant, answer.worker, asked, history.now(), revision, cached))
 
 
@@ -60,10 +66,11 @@ class TagClient(Client):
 
     kind = "etag"
 
-    async def _read(self, worker: int | None) -> None:
+    async def _read(self, worker: int | None, headers: dict[str, str]) -> None:
         asked, held = self._door.history.now(), self._held
-        etag = held.validator if held else None
-        answer = await self._door.get(self.name, self.tenant, "labels", worker=worker, etag=etag)
+        if held:
+            headers["If-None-Match"] = held.validator
+        answer = await self._door.get(self.name, self.tenant, "labels", worker=worker, headers=headers)
         if answer is None:
             return
         if answer.response.status_code == 304 and held:
@@ -75,6 +82,25 @@ class TagClient(Client):
             self._held = Held(etag, revision)
 
 
+class Watcher(TagClient):
+    """Asks one worker from the moment on when a commit is acknowledged, until that worker shows it."""
+
+    kind = WATCHER
+
+    def __init__(self, number: int, tenant: int, door: Door, chance: random.Random, worker: int) -> None:
+        super().__init__(number, tenant, door, chance)
+        self._worker = worker
+
+    async def watch(self, revision: int, until: float) -> None:
+        """Read until a revision is shown, at first in quick succession."""
+        pause = 0.01
+        while self.shown < revision and self._door.history.now() < until:
+            await self.read(self._worker)
+            if self.shown < revision:
+                await asyncio.sleep(pause)
+                pause = min(1.5 * pause, 0.5)
+
+
 class KeysClient(Client):
     """Asks for the cache keys, compares, and fetches the list if the key differs: Chatwoot's front end.
 
@@ -83,9 +109,9 @@ class KeysClient(Client):
 
     kind = "keys"
 
-    async def _read(self, worker: int | None) -> None:
+    async def _read(self, worker: int | None, headers: dict[str, str]) -> None:
         asked = self._door.history.now()
-        keys = await self._door.get(self.name, self.tenant, "cache_keys", worker=worker)
+        keys = await self._door.get(self.name, self.tenant, "cache_keys", worker=worker, headers=headers)
         key = _label_key(keys) if keys else None
         if keys and key and self._held and key == self._held.validator:
             self._show(keys, asked, self._held.revision, cached=True)
@@ -105,8 +131,16 @@ def _label_key(keys: Answer) -> str:
     return f"{body['tag']} {body['cache_keys']['label']}"
 
 
-def clients_of(tenant: int, door: Door, seed: int) -> list[Client]:
+def clients_of(tenant: int, door: Door, plan: Plan) -> list[Client]:
     """Return the clients that look at one tenant: two of each kind."""
     kinds: list[type[Client]] = [TagClient, KeysClient, TagClient, KeysClient]
-    first = tenant * len(kinds)
-    return [kind(first + at, tenant, door, random.Random(f"{seed} {first + at}")) for at, kind in enumerate(kinds)]
+    return [kind(tenant * 10 + at, tenant, door, _chance(plan, tenant, at)) for at, kind in enumerate(kinds)]
+
+
+def watchers_of(tenant: int, door: Door, plan: Plan) -> list[Watcher]:
+    """Return a watcher for each worker."""
+    return [Watcher(tenant * 10 + at, tenant, door, _chance(plan, tenant, at), at) for at in range(plan.workers)]
+
+
+def _chance(plan: Plan, *names: object) -> random.Random:
+    return random.Random(f"{plan.seed} {names}")

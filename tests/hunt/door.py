@@ -10,8 +10,8 @@ import psycopg
 
 from tests.hunt.history import History, Unanswered, Write
 from tests.hunt.topology import Worker
-from tests.hunt.worker.deaths import HEADER, Moment
 from tests.hunt.worker.desk import color_of, revision_of
+from tests.hunt.worker.orders import HEADER, Order
 
 PATIENCE: Final = 4.0
 """Seconds after which a client gives a request up."""
@@ -58,35 +58,36 @@ class Door:
         return self._chance.randrange(len(self._workers))
 
     async def get(
-        self, client: str, tenant: int, what: str, *, worker: int | None = None, etag: str | None = None
+        self, client: str, tenant: int, what: str, *, worker: int | None = None, headers: dict[str, str] | None = None
     ) -> Answer | None:
         """Ask for something of a tenant; return None if there is no answer to be used."""
         asked, chosen = self.history.now(), self.any_worker() if worker is None else worker
         try:
-            return await self._send(chosen, "GET", tenant, what, {"If-None-Match": etag} if etag else {})
+            return await self._send(chosen, "GET", tenant, what, headers or {})
         except (httpx.HTTPError, RefusedError) as error:
             self.history.append(Unanswered(client, tenant, chosen, asked, repr(error)))
             return None
 
     async def write(
-        self, tenant: int, way: str, *, scene: str, worker: int | None = None, die: Moment | None = None
-    ) -> bool:
-        """Make a commit, and write down when it was known; return whether it was answered."""
+        self, tenant: int, way: str, *, scene: str, worker: int | None = None, order: Order | None = None
+    ) -> Write:
+        """Make a commit, and write down when it was known; the worker that is asked may have an order to die."""
         asked = self.history.now()
         try:
             if way == "raw":
                 revision = await self._write_past_the_app(tenant)
             else:
                 chosen = self.any_worker() if worker is None else worker
-                answer = await self._send(chosen, METHODS[way], tenant, "labels", {HEADER: die} if die else {})
+                answer = await self._send(chosen, METHODS[way], tenant, "labels", {HEADER: order} if order else {})
                 revision = answer.response.json()["revision"]
             known, answered = self.history.now(), True
         except (httpx.HTTPError, RefusedError, psycopg.OperationalError):
             # In doubt: its author looks, until he knows.
             revision = await self._newest(tenant)
             known, answered = self.history.now(), False
-        self.history.append(Write(tenant, way, scene, asked, known, revision, answered))
-        return answered
+        write = Write(tenant, way, scene, asked, known, revision, answered)
+        self.history.append(write)
+        return write
 
     async def _send(self, worker: int, method: str, tenant: int, what: str, headers: dict[str, str]) -> Answer:
         url = f"{self._workers[worker].base_url}/api/v1/accounts/{tenant}/{what}"

@@ -53,7 +53,10 @@ class Report:
             ("cached reads", f"{verdict.cached_reads:,}"),
             ("stale past the bound", f"{len(verdict.stale):,}"),
             ("longest staleness", f"{verdict.longest:.2f} s (max_stale {plan.max_stale:g} s, bound {plan.bound:g} s)"),
-            ("commit to visible", f"p50 {verdict.visible(0.5):.2f} s, p99 {verdict.visible(0.99):.2f} s"),
+            (
+                "commit to visible",
+                f"p50 {1000 * verdict.visible(0.5):.0f} ms, p99 {1000 * verdict.visible(0.99):,.0f} ms, at each worker",
+            ),
             ("refetches per change", f"{verdict.refetches_per_change:.2f} by each client"),
             ("fetched reads", f"{verdict.fetches:,} and {self.unanswered:,} requests unanswered"),
             ("writes", f"{verdict.writes:,} ({_listed(self.ways)}), {self.in_doubt:,} in doubt"),
@@ -71,3 +74,7 @@ class Report:
 
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms"

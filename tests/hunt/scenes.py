@@ -7,25 +7,29 @@ left alone for longer than the bound: a client that has not learnt of the last c
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
+from tests.hunt.author import Author
 from tests.hunt.clients import Client
 from tests.hunt.door import Door
 from tests.hunt.history import Fault
-from tests.hunt.plan import Plan
+from tests.hunt.plan import LATE_FILL, Plan
 from tests.hunt.topology import Topology
-from tests.hunt.worker.deaths import Moment
+from tests.hunt.worker.orders import HEADER, Order
+
+_PUSHED_WITHIN: Final = 0.2
 
 
 @dataclass
 class Stage:
-    """One tenant, those who read it, and the servers."""
+    """One tenant, those who read and write it, and the servers."""
 
-    tenant: int
     clients: list[Client]
+    author: Author
     door: Door
     topology: Topology
     plan: Plan
@@ -34,17 +38,33 @@ class Stage:
     """Held by a scene that stops a server: one at a time. Workers die and stop at any time."""
     scene: str = field(default="", init=False)
 
-    async def read(self, worker: int | None = None) -> None:
+    async def read(self) -> None:
         """Have all clients look."""
-        await asyncio.gather(*(client.read(worker) for client in self.clients))
+        await asyncio.gather(*(client.read() for client in self.clients))
 
-    async def write(self, way: str, *, worker: int | None = None, die: Moment | None = None) -> bool:
+    async def write(self, way: str, *, worker: int | None = None, order: Order | None = None) -> bool:
         """Make a commit; return whether it was answered."""
-        return await self.door.write(self.tenant, way, scene=self.scene, worker=worker, die=die)
+        return await self.author.write(way, scene=self.scene, worker=worker, order=order)
+
+    async def ask(self, worker: int, order: Order) -> None:
+        """Have somebody ask for the list who shows it to nobody."""
+        await self.door.get("passer-by", self.author.tenant, "labels", worker=worker, headers={HEADER: order})
+
+    @asynccontextmanager
+    async def nobody_reading(self) -> AsyncIterator[None]:
+        """Keep all clients from reading, inside the block: nobody makes good what Redis does not know."""
+        async with AsyncExitStack() as stack:
+            for client in (*self.clients, *self.author.watchers):
+                await stack.enter_async_context(client.turn)
+            yield
 
     def any_way(self) -> str:
         """Return one of the ways in which the app writes."""
         return self.chance.choice(("patch", "post", "bulk"))
+
+    def another_worker(self, worker: int) -> int:
+        """Return the number of a worker that is not this one."""
+        return self.chance.choice([number for number in range(self.plan.workers) if number != worker])
 
     def fault(self, kind: str, detail: str = "") -> None:
         """Note that something was done to a server."""
@@ -74,13 +94,13 @@ async def raw_sql(stage: Stage) -> None:
 
 async def killed_between_commit_and_fold(stage: Stage) -> None:
     """A worker is killed as soon as its COMMIT is answered."""
-    if not await stage.write("patch", die="after-commit"):
+    if not await stage.write("patch", order="die after-commit"):
         stage.fault("worker killed between COMMIT and fold")
 
 
 async def killed_before_push(stage: Stage) -> None:
     """A worker is killed when all is done but to tell Redis."""
-    if not await stage.write("patch", die="before-push"):
+    if not await stage.write("patch", order="die before-push"):
         stage.fault("worker killed between fold and push")
 
 
@@ -121,30 +141,53 @@ async def redis_stopped(stage: Stage, *, long: bool, die: bool = False) -> None:
     async with stage.servers:
         seconds = stage.chance.uniform(0.5, 1.5) + (stage.plan.max_stale if long else 0.0)
         stage.fault("Redis stopped", f"{seconds:.1f} s")
-        stopping = asyncio.create_task(asyncio.to_thread(stage.topology.stop_redis, seconds))
-        await asyncio.sleep(0.1)
-        if not await stage.write("patch", die="after-commit" if die else None) and die:
-            stage.fault("worker killed between COMMIT and fold", "Redis stopped")
-        await stopping
+        until = stage.door.history.now() + seconds
+        stage.topology.pause_redis()
+        try:
+            if not await stage.write("patch", order="die after-commit" if die else None) and die:
+                stage.fault("worker killed between COMMIT and fold", "Redis stopped")
+            await asyncio.sleep(until - stage.door.history.now())
+        finally:
+            stage.topology.resume_redis()
 
 
 async def worker_stopped(stage: Stage, *, long: bool) -> None:
-    """A worker is stopped while it reads tokens that Redis does not hold; there is a commit until it goes on."""
+    """A worker is stopped in the middle of its reads; there is a commit until it goes on."""
     number = stage.door.any_worker()
     worker = stage.topology.workers[number]
-    seconds = stage.chance.uniform(0.3, 1.5) + (stage.plan.max_stale if long else 0.0)
-    await asyncio.to_thread(stage.topology.evict)
-    reading = asyncio.create_task(stage.read(number))
+    reading = [asyncio.create_task(client.read(number)) for client in stage.clients]
     await asyncio.sleep(stage.chance.uniform(0.0, 0.02))
     worker.pause()
+    seconds = stage.chance.uniform(0.3, 1.5) + (stage.plan.max_stale if long else 0.0)
     stage.fault("worker stopped", f"{seconds:.1f} s")
     try:
-        others = [other for other in range(len(stage.topology.workers)) if other != number]
-        await stage.write(stage.any_way(), worker=stage.chance.choice(others))
+        await stage.write(stage.any_way(), worker=stage.another_worker(number))
         await asyncio.sleep(seconds)
     finally:
         worker.resume()
-    await reading
+    await asyncio.gather(*reading)
+
+
+async def worker_stopped_with_a_token(stage: Stage, order: Order, *, long: bool) -> None:
+    """A worker is stopped that has read a token for Redis, and goes on when that token is old and Redis has none."""
+    number = stage.door.any_worker()
+    worker = stage.topology.workers[number]
+    seconds = stage.chance.uniform(0.0, 1.5) + (LATE_FILL + 2.0 if long else stage.plan.max_stale)
+    async with stage.nobody_reading():
+        async with stage.servers:
+            await asyncio.to_thread(stage.topology.evict)
+            asking = asyncio.create_task(stage.ask(number, order))
+            is_stopped = await asyncio.to_thread(worker.wait_until_paused, lambda: not asking.done())
+        if is_stopped:
+            stage.fault("worker stopped with an old token", f"{order}, {seconds:.1f} s")
+            try:
+                await stage.write(stage.any_way(), worker=stage.another_worker(number))
+                await asyncio.sleep(seconds)
+                await asyncio.to_thread(stage.topology.evict)
+            finally:
+                worker.resume()
+            await asyncio.sleep(_PUSHED_WITHIN)
+        await asking
 
 
 async def postgres_restarted(stage: Stage) -> None:
@@ -172,6 +215,10 @@ SCENES: Final[dict[str, Scene]] = {
     "Redis stopped and worker killed": partial(redis_stopped, long=False, die=True),
     "worker stopped": partial(worker_stopped, long=False),
     "worker stopped for long": partial(worker_stopped, long=True),
+    "worker stopped after its look": partial(worker_stopped_with_a_token, order="stop after-look", long=False),
+    "worker stopped long after its look": partial(worker_stopped_with_a_token, order="stop after-look", long=True),
+    "worker stopped before its push": partial(worker_stopped_with_a_token, order="stop before-push", long=False),
+    "worker stopped long before its push": partial(worker_stopped_with_a_token, order="stop before-push", long=True),
     "PostgreSQL restarted": postgres_restarted,
 }
 
@@ -180,6 +227,7 @@ FAULTS: Final = (
     "worker killed between fold and push",
     "worker killed at random",
     "worker stopped",
+    "worker stopped with an old token",
     "Redis killed, back empty",
     "Redis failed over to a lagging replica",
     "Redis stopped",

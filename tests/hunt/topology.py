@@ -3,9 +3,12 @@
 Redis has a replica. In a failover the replica takes over the address, as a floating IP would have it: clients know one.
 """
 
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +18,7 @@ from tests.hunt import schema
 from tests.hunt.plan import Plan
 from tests.support.servers import HOST, POLL_SECONDS, AppServer, PostgresServer, RedisServer
 
+_STARTS = 5
 _SYNC_SECONDS = 20.0
 _DEAD_PORT = "1"
 
@@ -32,10 +36,16 @@ class Worker(AppServer):
         return self._process is None or self._process.poll() is not None
 
     def revive(self) -> None:
-        """Start it again, if it has died."""
-        if self.has_died:
-            self.kill()
-            self.start()
+        """Start it again, if it has died; should it be killed while it starts, once more."""
+        for turn in range(_STARTS):
+            if not self.has_died:
+                return
+            try:
+                self.kill()
+                self.start()
+            except RuntimeError:
+                if turn == _STARTS - 1:
+                    raise
 
     def crash(self) -> None:
         """Kill it, and leave it to be revived."""
@@ -44,6 +54,14 @@ class Worker(AppServer):
     def pause(self) -> None:
         """Freeze it: its port takes connections and nothing is answered."""
         self._signal_all(signal.SIGSTOP)
+
+    def wait_until_paused(self, still: Callable[[], bool]) -> bool:
+        """Wait as long as `still` says for the worker to freeze itself; return whether it has."""
+        while still():
+            if self._process is not None and _is_stopped(self._process.pid):
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
 
     def resume(self) -> None:
         """Let it go on."""
@@ -91,16 +109,24 @@ class Topology:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
+    def keep_logs(self, path: Path) -> None:
+        """Copy what the workers and PostgreSQL printed, to files whose names begin as the one given."""
+        for number, worker in enumerate(self.workers):
+            shutil.copyfile(worker.log, path.with_suffix(f".worker-{number}.log"))
+        shutil.copyfile(self.postgres.log, path.with_suffix(".postgres.log"))
+
     def empty_redis(self, down: float) -> None:
         """Kill Redis, and start it again after so many seconds; it keeps nothing on disk."""
         self._redis.kill()
         time.sleep(down)
         self._redis.start()
 
-    def stop_redis(self, seconds: float) -> None:
-        """Freeze Redis for so many seconds."""
+    def pause_redis(self) -> None:
+        """Freeze Redis."""
         self._redis.pause()
-        time.sleep(seconds)
+
+    def resume_redis(self) -> None:
+        """Let Redis go on."""
         self._redis.resume()
 
     def evict(self) -> None:
@@ -142,3 +168,7 @@ class Topology:
     @staticmethod
     def _client(server: RedisServer) -> redis.Redis:
         return redis.Redis(host=HOST, port=server.port, socket_timeout=5.0)
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

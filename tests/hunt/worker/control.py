@@ -20,8 +20,8 @@ from sqlalchemy.util import await_only
 
 from cache_revalidate import Keyspace, Revalidator, Store, StoreError
 from tests.hunt.plan import REDIS_TIMEOUT
-from tests.hunt.worker.deaths import die_if_told, mortal_sessions
 from tests.hunt.worker.desk import make_app
+from tests.hunt.worker.orders import mortal_sessions, obey
 
 _MISSING: Final = "0000000000"
 _EXPIRY: Final = 72 * 3600
@@ -79,7 +79,7 @@ def bump_after_commit(sessions: async_sessionmaker[AsyncSession], keyspace: Keys
 
     @event.listens_for(kind, "after_commit")
     def _committed(session: Session) -> None:
-        die_if_told("before-push")
+        obey("before-push")
         touched = session.info.pop("touched", set())
         try:
             await_only(store.bump(keyspace, {tenant: ["label"] for tenant in touched}))

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from cache_revalidate import Revalidator, allow_everyone
 from cache_revalidate.starlette import CacheRevalidateMiddleware, compose_lifespans
-from tests.hunt.worker.deaths import DeathMiddleware
+from tests.hunt.worker.orders import OrderMiddleware
 
 LABELS = "/api/v1/accounts/{account_id:int}/labels"
 MOST_LABELS = 6
@@ -80,7 +80,7 @@ def make_app(engine: AsyncEngine, sessions: async_sessionmaker[AsyncSession], re
         routes=[Route(LABELS, Labels)],
         lifespan=compose_lifespans(disposing, revalidator.lifespan),
         middleware=[
-            Middleware(DeathMiddleware),
+            Middleware(OrderMiddleware),
             Middleware(
                 CacheRevalidateMiddleware,
                 revalidator=revalidator,
