@@ -17,6 +17,7 @@ class Author:
         self._door = door
         self._plan = plan
         self._group = group
+        self._watching: set[asyncio.Task[None]] = set()
 
     async def write(
         self, way: str, *, scene: str = "none", worker: int | None = None, order: Order | None = None
@@ -26,5 +27,12 @@ class Author:
         if write.answered:
             until = min(write.known + self._plan.bound, self._plan.seconds)
             for watcher in self.watchers:
-                self._group.create_task(watcher.watch(write.revision, until))
+                task = self._group.create_task(watcher.watch(write.revision, until))
+                self._watching.add(task)
+                task.add_done_callback(self._watching.discard)
         return write.answered
+
+    def look_no_more(self) -> None:
+        """Have the watchers stop."""
+        for task in self._watching:
+            task.cancel()

@@ -39,7 +39,7 @@ async def _hunt(plan: Plan, topology: Topology, history: History, say: Callable[
     door = Door(topology.workers, topology.dsn, history, random.Random(f"{plan.seed} door"))
     clients = {tenant: clients_of(tenant, door, plan) for tenant in plan.tenants}
     every = sum(map(len, clients.values())) / plan.reads_per_second
-    bag, servers, over = Bag(random.Random(f"{plan.seed} scenes")), asyncio.Lock(), asyncio.Event()
+    bag, servers, over = Bag(plan, random.Random(f"{plan.seed} scenes")), asyncio.Lock(), asyncio.Event()
     progress = Progress(plan, history)
     async with asyncio.TaskGroup() as group:
         authors = {
@@ -64,6 +64,8 @@ async def _hunt(plan: Plan, topology: Topology, history: History, say: Callable[
         await asyncio.gather(*nurses)
         for task in endless:
             task.cancel()
+        for author in authors.values():
+            author.look_no_more()
     say(progress.line())
     await door.aclose()
 

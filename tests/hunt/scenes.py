@@ -22,6 +22,12 @@ from tests.hunt.topology import Topology
 from tests.hunt.worker.orders import HEADER, Order
 
 _PUSHED_WITHIN: Final = 0.2
+_TRIES: Final = 5
+_TRY_AGAIN_AFTER: Final = 0.3
+_BEGIN_WITHIN: Final = 3.0
+
+BEFORE_FOLD: Final = "worker killed between COMMIT and fold"
+BEFORE_PUSH: Final = "worker killed between fold and push"
 
 
 @dataclass
@@ -92,16 +98,18 @@ async def raw_sql(stage: Stage) -> None:
     await stage.write("raw")
 
 
-async def killed_between_commit_and_fold(stage: Stage) -> None:
-    """A worker is killed as soon as its COMMIT is answered."""
-    if not await stage.write("patch", order="die after-commit"):
-        stage.fault("worker killed between COMMIT and fold")
-
-
-async def killed_before_push(stage: Stage) -> None:
-    """A worker is killed when all is done but to tell Redis."""
-    if not await stage.write("patch", order="die before-push"):
-        stage.fault("worker killed between fold and push")
+async def killed(stage: Stage, order: Order, *, kind: str, detail: str = "") -> None:
+    """A worker is killed at a moment of its commit, after which others have to tell of it."""
+    for _ in range(_TRIES):
+        number = stage.door.any_worker()
+        worker = stage.topology.workers[number]
+        life = worker.life
+        await stage.write("patch", worker=number, order=order)
+        if life is not None and worker.life is not life:
+            stage.fault(kind, detail)
+            return
+        # It was down, or left the work to a request that came before.
+        await asyncio.sleep(_TRY_AGAIN_AFTER)
 
 
 async def killed_at_random(stage: Stage) -> None:
@@ -144,8 +152,10 @@ async def redis_stopped(stage: Stage, *, long: bool, die: bool = False) -> None:
         until = stage.door.history.now() + seconds
         stage.topology.pause_redis()
         try:
-            if not await stage.write("patch", order="die after-commit" if die else None) and die:
-                stage.fault("worker killed between COMMIT and fold", "Redis stopped")
+            if die:
+                await killed(stage, "die after-commit", kind=BEFORE_FOLD, detail="Redis stopped")
+            else:
+                await stage.write("patch")
             await asyncio.sleep(until - stage.door.history.now())
         finally:
             stage.topology.resume_redis()
@@ -170,24 +180,38 @@ async def worker_stopped(stage: Stage, *, long: bool) -> None:
 
 async def worker_stopped_with_a_token(stage: Stage, order: Order, *, long: bool) -> None:
     """A worker is stopped that has read a token for Redis, and goes on when that token is old and Redis has none."""
-    number = stage.door.any_worker()
-    worker = stage.topology.workers[number]
     seconds = stage.chance.uniform(0.0, 1.5) + (LATE_FILL + 2.0 if long else stage.plan.max_stale)
     async with stage.nobody_reading():
+        number, asking = await _stopped_with_a_token(stage, order)
+        if asking is None:
+            return
+        stage.fault("worker stopped with an old token", f"{order}, {seconds:.1f} s")
+        try:
+            await stage.write(stage.any_way(), worker=stage.another_worker(number))
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
+        finally:
+            stage.topology.workers[number].resume()
+        await asyncio.sleep(_PUSHED_WITHIN)
+    await asking
+
+
+async def _stopped_with_a_token(stage: Stage, order: Order) -> tuple[int, asyncio.Task[None] | None]:
+    """Return the number of a worker that is stopped, and the request that it has in its hands, if that came about."""
+    for _ in range(_TRIES):
+        number = stage.door.any_worker()
         async with stage.servers:
-            await asyncio.to_thread(stage.topology.evict)
+            await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
             asking = asyncio.create_task(stage.ask(number, order))
-            is_stopped = await asyncio.to_thread(worker.wait_until_paused, lambda: not asking.done())
-        if is_stopped:
-            stage.fault("worker stopped with an old token", f"{order}, {seconds:.1f} s")
-            try:
-                await stage.write(stage.any_way(), worker=stage.another_worker(number))
-                await asyncio.sleep(seconds)
-                await asyncio.to_thread(stage.topology.evict)
-            finally:
-                worker.resume()
-            await asyncio.sleep(_PUSHED_WITHIN)
-        await asking
+            is_open = partial(_is_open, asking)
+            if await asyncio.to_thread(stage.topology.workers[number].wait_until_paused, is_open):
+                return number, asking
+        await asyncio.sleep(_TRY_AGAIN_AFTER)
+    return number, None
+
+
+def _is_open(task: asyncio.Task[None]) -> bool:
+    return not task.done()
 
 
 async def postgres_restarted(stage: Stage) -> None:
@@ -205,8 +229,8 @@ SCENES: Final[dict[str, Scene]] = {
     "two edits in one second": two_edits_in_one_second,
     "bulk UPDATE": bulk_update,
     "raw SQL": raw_sql,
-    "killed between COMMIT and fold": killed_between_commit_and_fold,
-    "killed between fold and push": killed_before_push,
+    "killed between COMMIT and fold": partial(killed, order="die after-commit", kind=BEFORE_FOLD),
+    "killed between fold and push": partial(killed, order="die before-push", kind=BEFORE_PUSH),
     "killed at random": killed_at_random,
     "Redis emptied": redis_emptied,
     "Redis failed over": redis_failed_over,
@@ -223,8 +247,8 @@ SCENES: Final[dict[str, Scene]] = {
 }
 
 FAULTS: Final = (
-    "worker killed between COMMIT and fold",
-    "worker killed between fold and push",
+    BEFORE_FOLD,
+    BEFORE_PUSH,
     "worker killed at random",
     "worker stopped",
     "worker stopped with an old token",
@@ -239,22 +263,22 @@ FAULTS: Final = (
 class Bag:
     """Gives the scenes in an order of chance, all of them before any comes again."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, plan: Plan, chance: random.Random) -> None:
+        self._names = [name for name in SCENES if plan.long_stops or "long" not in name]
         self._chance = chance
         self._left: list[str] = []
 
     def draw(self) -> str:
         """Return the name of the next scene."""
         if not self._left:
-            self._left = self._chance.sample(list(SCENES), len(SCENES))
+            self._left = self._chance.sample(self._names, len(self._names))
         return self._left.pop()
 
 
 async def play(stage: Stage, bag: Bag, until: float) -> None:
-    """Play scenes on a stage, each followed by a rest, as long as there is time for the rest."""
-    history = stage.door.history
-    await stage.read()
-    while history.now() < until - stage.plan.rest:
+    """Play scenes on a stage, each followed by a rest: one at least, and more while there is time for the rest."""
+    await asyncio.sleep(stage.chance.uniform(0.0, _BEGIN_WITHIN))
+    while not stage.scene or stage.door.history.now() < until - stage.plan.rest:
         stage.scene = bag.draw()
         await stage.read()
         await SCENES[stage.scene](stage)

@@ -3,11 +3,13 @@
 Redis has a replica. In a failover the replica takes over the address, as a floating IP would have it: clients know one.
 """
 
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +23,7 @@ from tests.support.servers import HOST, POLL_SECONDS, AppServer, PostgresServer,
 _STARTS = 5
 _SYNC_SECONDS = 20.0
 _DEAD_PORT = "1"
+_NUMBER = re.compile(rb"\d+")
 
 
 class Worker(AppServer):
@@ -29,6 +32,11 @@ class Worker(AppServer):
     def command(self) -> list[str]:
         """Return the command line, without a line in the log for each request."""
         return [*super().command(), "--no-access-log"]
+
+    @property
+    def life(self) -> object:
+        """What is another after each start of the worker, and None when it has died."""
+        return None if self.has_died else self._process
 
     @property
     def has_died(self) -> bool:
@@ -99,8 +107,11 @@ class Topology:
                 "MAX_STALE": str(self._plan.max_stale),
             }
             self.workers = [Worker(self._app, env=environment) for _ in range(self._plan.workers)]
-            for worker in self.workers:
-                stack.enter_context(worker)
+            with ThreadPoolExecutor() as pool:
+                for worker in self.workers:
+                    stack.callback(worker.close)
+                    stack.callback(worker.kill)
+                list(pool.map(Worker.start, self.workers))
             self._stack = stack.pop_all()
         return self
 
@@ -129,10 +140,12 @@ class Topology:
         """Let Redis go on."""
         self._redis.resume()
 
-    def evict(self) -> None:
-        """Have Redis forget everything that it holds, as one that is full does with some of it."""
-        with self._client(self._redis) as client:
-            client.flushall()
+    def evict(self, tenant: int) -> None:
+        """Have Redis forget what it holds of a tenant, as one that is full does."""
+        with suppress(redis.ConnectionError, redis.TimeoutError), self._client(self._redis) as client:
+            for key in client.scan_iter():
+                if str(tenant).encode() in _NUMBER.findall(key):
+                    client.delete(key)
 
     def cut_replica(self) -> None:
         """Cut the replica's link: what it has grows old from now on."""
