@@ -339,7 +339,10 @@ class DurableStore(FoldingStore):
         elif look.may_raise():
             with self._copy_may_be_away():
                 await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
-                look.settle()
+                if look.may_raise():
+                    look.settle()
+                else:  # This process was stopped on the way: for all it knows, it began an old copy's next life.
+                    await self.copy.drop(self._of_copies(keyspace), tokens)
 
     def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
         if self.copy is None:
@@ -347,7 +350,10 @@ class DurableStore(FoldingStore):
         elif look.may_raise():
             with self._copy_may_be_away():
                 self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
-                look.settle()
+                if look.may_raise():
+                    look.settle()
+                else:
+                    self.copy.drop_sync(self._of_copies(keyspace), tokens)
 
     @contextmanager
     def _copy_may_be_away(self) -> Iterator[None]:
