@@ -7,13 +7,13 @@ asking counts: an answer that was on its way when a commit was acknowledged coul
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import attrgetter
 from typing import Final
 
-from tests.hunt.history import Event, Read, Write
+from tests.hunt.history import Event, Read, Unanswered, Write
 
 WATCHER: Final = "watch"
 """How the name of a client begins that asks one worker, from when a commit is acknowledged until it shows it."""
@@ -70,7 +70,8 @@ class Verdict:
     impossible: list[Read] = field(default_factory=list)
     """Fetched rows that lacked a commit known before they were asked for: then the hunter is wrong, not the cache."""
     visible_after: list[float] = field(default_factory=list)
-    """For each commit and watcher, how many seconds passed until the worker it watches showed it; sorted."""
+    """For each commit and watcher, the seconds from its first question after the commit was acknowledged until the
+    answer that showed it; sorted. Without those whose worker did not answer meanwhile."""
     refetches: int = 0
     """Fetches by the clients that are no watchers, but for the first of each."""
     changes: int = 0
@@ -107,6 +108,7 @@ def judge(events: Iterable[Event], bound: float) -> Verdict:
     """Return what a history shows; `bound` is in seconds."""
     commits: dict[int, Commits] = {}
     reads: dict[str, list[Read]] = {}
+    unanswered: dict[str, list[float]] = {}
     verdict = Verdict(bound)
     for event in events:
         if isinstance(event, Write):
@@ -114,11 +116,17 @@ def judge(events: Iterable[Event], bound: float) -> Verdict:
             commits.setdefault(event.tenant, Commits()).add(event)
         elif isinstance(event, Read):
             reads.setdefault(event.client, []).append(event)
-    for of_client in reads.values():
+        elif isinstance(event, Unanswered):
+            unanswered.setdefault(event.client, []).append(event.asked)
+    for client, of_client in reads.items():
         ledger = commits.get(of_client[0].tenant, Commits())
         for read in of_client:
             _judge_read(verdict, ledger, read)
-        _measure(verdict, ledger, sorted(of_client, key=lambda read: read.accepted))
+        if client.startswith(WATCHER):
+            verdict.visible_after += _delays(ledger, of_client, unanswered.get(client, []))
+        else:
+            verdict.refetches += sum(not read.cached for read in of_client[1:])
+            verdict.changes += sum(1 for _ in _shown(ledger, of_client))
     verdict.visible_after.sort()
     return verdict
 
@@ -139,20 +147,24 @@ def _judge_read(verdict: Verdict, ledger: Commits, read: Read) -> None:
         verdict.stale.append((read, missed))
 
 
-def _measure(verdict: Verdict, ledger: Commits, reads: list[Read]) -> None:
-    """Measure how a client came to see the commits after its first read: when, and by how many fetches."""
-    shown: list[Read] = []
+def _shown(ledger: Commits, reads: list[Read]) -> Iterator[tuple[Write, Read]]:
+    """Yield the acknowledged commits that a client came to show after its first read, each with the read that did."""
+    newer: list[Read] = []
     for read in reads:
-        if not shown or read.revision > shown[-1].revision:
-            shown.append(read)
-    is_watcher = reads[0].client.startswith(WATCHER)
-    if not is_watcher:
-        verdict.refetches += sum(not read.cached for read in reads[1:])
-    seen = [read.revision for read in shown]
-    for write in ledger.after(seen[0]):
-        at = bisect_left(seen, write.revision)
-        if write.answered and at < len(seen):
-            if is_watcher:
-                verdict.visible_after.append(max(0.0, shown[at].accepted - write.known))
-            else:
-                verdict.changes += 1
+        if not newer or read.revision > newer[-1].revision:
+            newer.append(read)
+    revisions = [read.revision for read in newer]
+    for write in ledger.after(revisions[0]):
+        at = bisect_left(revisions, write.revision)
+        if write.answered and at < len(newer):
+            yield write, newer[at]
+
+
+def _delays(ledger: Commits, reads: list[Read], unanswered: list[float]) -> Iterator[float]:
+    """Yield how long a watcher's worker took to show each commit, from when it was first asked after it."""
+    asked = [read.asked for read in reads]
+    for write, read in _shown(ledger, reads):
+        if read.asked < write.known:
+            yield 0.0
+        elif not any(write.known <= moment <= read.accepted for moment in unanswered):
+            yield read.accepted - asked[bisect_left(asked, write.known)]

@@ -10,7 +10,6 @@ from tests.hunt.door import Answer, Door
 from tests.hunt.history import Read
 from tests.hunt.plan import Plan
 from tests.hunt.worker.desk import revision_of
-from tests.hunt.worker.orders import HEADER, Order
 
 _NAPS = 0.02
 _NAP_SECONDS = (3.0, 15.0)
@@ -41,10 +40,10 @@ class Client(ABC):
         self.shown = 0
         """The revision that was shown last."""
 
-    async def read(self, worker: int | None = None, order: Order | None = None) -> None:
+    async def read(self, worker: int | None = None) -> None:
         """Show the list once: what is held, if it is right, else what is fetched."""
         async with self.turn:
-            await self._read(worker, {HEADER: order} if order else {})
+            await self._read(worker)
 
     async def keep_reading(self, every: float) -> None:
         """Read about every so many seconds; now and then the user is away for longer."""
@@ -54,7 +53,7 @@ class Client(ABC):
             await asyncio.sleep(nap + every * self._chance.uniform(0.5, 1.5))
 
     @abstractmethod
-    async def _read(self, worker: int | None, headers: dict[str, str]) -> None: ...
+    async def _read(self, worker: int | None) -> None: ...
 
     def _show(self, answer: Answer, asked: float, revision: int, *, cached: bool) -> None:
         history, self.shown = self._door.history, revision
@@ -66,10 +65,9 @@ class TagClient(Client):
 
     kind = "etag"
 
-    async def _read(self, worker: int | None, headers: dict[str, str]) -> None:
+    async def _read(self, worker: int | None) -> None:
         asked, held = self._door.history.now(), self._held
-        if held:
-            headers["If-None-Match"] = held.validator
+        headers = {"If-None-Match": held.validator} if held else {}
         answer = await self._door.get(self.name, self.tenant, "labels", worker=worker, headers=headers)
         if answer is None:
             return
@@ -109,9 +107,9 @@ class KeysClient(Client):
 
     kind = "keys"
 
-    async def _read(self, worker: int | None, headers: dict[str, str]) -> None:
+    async def _read(self, worker: int | None) -> None:
         asked = self._door.history.now()
-        keys = await self._door.get(self.name, self.tenant, "cache_keys", worker=worker, headers=headers)
+        keys = await self._door.get(self.name, self.tenant, "cache_keys", worker=worker)
         key = _label_key(keys) if keys else None
         if keys and key and self._held and key == self._held.validator:
             self._show(keys, asked, self._held.revision, cached=True)

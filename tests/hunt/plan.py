@@ -26,7 +26,7 @@ class Plan:
     workers: int = 3
     hot_tenants: int = 2
     stages: int = 8
-    reads_per_second: float = 100.0
+    reads_per_second: float = 150.0
     long_stops: bool = True
     """Whether processes are stopped for longer than `max_stale`, too, which takes its time."""
 

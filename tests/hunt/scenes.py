@@ -28,6 +28,8 @@ _BEGIN_WITHIN: Final = 3.0
 
 BEFORE_FOLD: Final = "worker killed between COMMIT and fold"
 BEFORE_PUSH: Final = "worker killed between fold and push"
+POSTGRES_RESTARTED: Final = "PostgreSQL restarted"
+POSTGRES_FAILED_OVER: Final = "PostgreSQL failed over to its replica"
 
 
 @dataclass
@@ -214,13 +216,14 @@ def _is_open(task: asyncio.Task[None]) -> bool:
     return not task.done()
 
 
-async def postgres_restarted(stage: Stage) -> None:
-    """PostgreSQL crashes during a commit, and recovers."""
+async def postgres_ended(stage: Stage, *, kind: str, fails_over: bool) -> None:
+    """PostgreSQL crashes during a commit, and recovers, or its replica takes its place."""
     async with stage.servers:
         writing = asyncio.create_task(stage.write(stage.any_way()))
         await asyncio.sleep(stage.chance.uniform(0.0, 0.03))
-        stage.fault("PostgreSQL restarted")
-        await asyncio.to_thread(stage.topology.restart_postgres)
+        stage.fault(kind)
+        topology = stage.topology
+        await asyncio.to_thread(topology.fail_over_postgres if fails_over else topology.restart_postgres)
         await writing
         await stage.write(stage.any_way())
 
@@ -243,7 +246,8 @@ SCENES: Final[dict[str, Scene]] = {
     "worker stopped long after its look": partial(worker_stopped_with_a_token, order="stop after-look", long=True),
     "worker stopped before its push": partial(worker_stopped_with_a_token, order="stop before-push", long=False),
     "worker stopped long before its push": partial(worker_stopped_with_a_token, order="stop before-push", long=True),
-    "PostgreSQL restarted": postgres_restarted,
+    "PostgreSQL restarted": partial(postgres_ended, kind=POSTGRES_RESTARTED, fails_over=False),
+    "PostgreSQL failed over": partial(postgres_ended, kind=POSTGRES_FAILED_OVER, fails_over=True),
 }
 
 FAULTS: Final = (
@@ -255,7 +259,8 @@ FAULTS: Final = (
     "Redis killed, back empty",
     "Redis failed over to a lagging replica",
     "Redis stopped",
-    "PostgreSQL restarted",
+    POSTGRES_RESTARTED,
+    POSTGRES_FAILED_OVER,
 )
 """All that is done to servers; a hunt that is long enough does each."""
 

@@ -83,10 +83,24 @@ def test_wrong_hunter_is_found() -> None:
 
 
 def test_watchers_tell_when_a_commit_is_visible() -> None:
-    """The time from a commit to its first show is taken of watchers; one that skips a revision shows it, too."""
+    """The time from the first question after a commit to the answer that shows it is taken of watchers."""
     events: list[Event] = [read(1, 0.5, client="watch 1", cached=False), write(2, 1.0), write(3, 1.2)]
     events += [read(1, 1.3, client="watch 1"), read(3, 1.5, client="watch 1", cached=False)]
-    assert judge(events, BOUND).visible_after == pytest.approx([0.4, 0.6])
+    assert judge(events, BOUND).visible_after == pytest.approx([0.3, 0.3])
+
+
+def test_dead_worker_is_not_called_slow() -> None:
+    """A commit that a worker could not show, because it did not answer at all, says nothing about visibility."""
+    events: list[Event] = [read(1, 0.5, client="watch 1", cached=False), write(2, 1.0)]
+    events += [Unanswered("watch 1", 1, 0, 1.1, "ConnectError"), read(2, 9.0, client="watch 1", cached=False)]
+    assert judge(events, BOUND).visible_after == []
+
+
+def test_commit_that_was_seen_before_its_author_knew_is_visible_at_once() -> None:
+    """A question that was under way when a commit was acknowledged may be answered with it already."""
+    events: list[Event] = [read(1, 0.5, client="watch 1", cached=False), write(2, 1.0)]
+    events += [read(2, 0.95, client="watch 1", cached=False)]
+    assert judge(events, BOUND).visible_after == [0.0]
 
 
 def test_refetches_are_counted_by_change() -> None:

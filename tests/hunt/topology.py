@@ -1,6 +1,7 @@
 """The servers of a hunt, and what can be done to them. All of it blocks: call it in a thread.
 
-Redis has a replica. In a failover the replica takes over the address, as a floating IP would have it: clients know one.
+PostgreSQL and Redis have a replica each. In a failover the replica takes over the address, as a floating IP would have
+it: clients know one.
 """
 
 import re
@@ -14,11 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
 import redis
 
 from tests.hunt import schema
 from tests.hunt.plan import Plan
-from tests.support.servers import HOST, POLL_SECONDS, AppServer, PostgresServer, RedisServer
+from tests.support.servers import HOST, POLL_SECONDS, AppServer, PostgresReplica, PostgresServer, RedisServer
 
 _STARTS = 5
 _SYNC_SECONDS = 20.0
@@ -82,7 +84,7 @@ class Worker(AppServer):
 
 
 class Topology:
-    """PostgreSQL, Redis with a replica, and the workers of the app with the scheme that is hunted."""
+    """PostgreSQL and Redis, each with a replica, and the workers of the app with the scheme that is hunted."""
 
     def __init__(self, plan: Plan, app: str) -> None:
         self._plan = plan
@@ -91,10 +93,14 @@ class Topology:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.postgres = stack.enter_context(PostgresServer())
+            self.postgres: PostgresServer = PostgresServer()
+            self._standby: PostgresServer | None = None
+            stack.callback(self._close_postgres)
+            self.postgres.start()
             database = self.postgres.create_database()
             schema.create(self.postgres.url("psycopg", database), self._plan)
             self.dsn = f"host={HOST} port={self.postgres.port} user=postgres dbname={database}"
+            self._attach_standby()
             self._redis = RedisServer()
             self._spare = RedisServer("--repl-diskless-sync-delay", "0")
             stack.callback(self._redis.close)
@@ -167,6 +173,51 @@ class Topology:
         """Have PostgreSQL end at once, as in a crash, and recover."""
         self.postgres.kill()
         self.postgres.start()
+        self._wait_for_standby()
+
+    def fail_over_postgres(self) -> None:
+        """Kill PostgreSQL, and let its replica have its address; then give that a replica of its own.
+
+        No commit that was acknowledged is lost, as each waited for the replica; folds don't wait, and may be.
+        """
+        failed, replica = self.postgres, self._standby
+        assert isinstance(replica, PostgresReplica)
+        failed.kill()
+        self.postgres, self._standby = replica, None
+        replica.promote()
+        replica.stop()
+        replica.port = failed.port
+        replica.start()
+        failed.close()
+        self._attach_standby()
+
+    def _attach_standby(self) -> None:
+        """Start a replica of PostgreSQL, for which each commit waits from now on.
+
+        The app's handlers don't read it yet: a session that does has to be bound to its snapshot.
+        """
+        self._standby = PostgresReplica(self.postgres, settings={"wal_retrieve_retry_interval": "100ms"})
+        self._standby.start()
+        with self._connected() as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+        self._wait_for_standby()
+
+    def _wait_for_standby(self) -> None:
+        deadline = time.monotonic() + _SYNC_SECONDS
+        with self._connected() as connection:
+            while not connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").fetchall():
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL's replica is not in step after {_SYNC_SECONDS:g} s.")
+                time.sleep(POLL_SECONDS)
+
+    def _connected(self) -> psycopg.Connection:
+        return psycopg.connect(host=HOST, port=self.postgres.port, user="postgres", autocommit=True)
+
+    def _close_postgres(self) -> None:
+        if self._standby is not None:
+            self._standby.close()
+        self.postgres.close()
 
     def _attach_replica(self) -> None:
         self._spare.start()
