@@ -25,7 +25,7 @@ class Author:
         """Make a commit; return whether it was answered."""
         write = await self._door.write(self.tenant, way, scene=scene, worker=worker, order=order)
         if write.answered:
-            until = min(write.known + self._plan.bound, self._plan.seconds)
+            until = write.known + self._plan.bound
             for watcher in self.watchers:
                 task = self._group.create_task(watcher.watch(write.revision, until))
                 self._watching.add(task)

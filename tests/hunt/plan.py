@@ -27,8 +27,8 @@ class Plan:
     hot_tenants: int = 2
     stages: int = 8
     reads_per_second: float = 150.0
-    long_stops: bool = True
-    """Whether processes are stopped for longer than `max_stale`, too, which takes its time."""
+    without: tuple[str, ...] = ()
+    """Words: scenes that have one of them in their name are left out."""
 
     @property
     def bound(self) -> float:

@@ -265,11 +265,16 @@ FAULTS: Final = (
 """All that is done to servers; a hunt that is long enough does each."""
 
 
+def names_of(plan: Plan) -> list[str]:
+    """Return the names of the scenes that are played."""
+    return [name for name in SCENES if not any(word in name for word in plan.without)]
+
+
 class Bag:
     """Gives the scenes in an order of chance, all of them before any comes again."""
 
     def __init__(self, plan: Plan, chance: random.Random) -> None:
-        self._names = [name for name in SCENES if plan.long_stops or "long" not in name]
+        self._names = names_of(plan)
         self._chance = chance
         self._left: list[str] = []
 
