@@ -40,6 +40,11 @@ class Client(ABC):
         self.shown = 0
         """The revision that was shown last."""
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether it has been given rows that it may keep."""
+        return self._held is not None
+
     async def read(self, worker: int | None = None) -> None:
         """Show the list once: what is held, if it is right, else what is fetched."""
         async with self.turn:

@@ -50,6 +50,18 @@ class Stage:
         """Have all clients look."""
         await asyncio.gather(*(client.read() for client in self.clients))
 
+    async def read_until_held(self) -> None:
+        """Have all clients look until each holds rows; workers may be down, or say that nothing may be kept."""
+        await self.read()
+        while not all(client.holds_rows for client in self.clients):
+            await asyncio.sleep(_TRY_AGAIN_AFTER)
+            await self.read()
+
+    async def commit(self, way: str) -> None:
+        """Write until a commit is answered."""
+        while not await self.write(way):
+            await asyncio.sleep(_TRY_AGAIN_AFTER)
+
     async def write(self, way: str, *, worker: int | None = None, order: Order | None = None) -> bool:
         """Make a commit; return whether it was answered."""
         return await self.author.write(way, scene=self.scene, worker=worker, order=order)
@@ -85,19 +97,19 @@ Scene: TypeAlias = Callable[[Stage], Awaitable[None]]
 async def two_edits_in_one_second(stage: Stage) -> None:
     """Two commits in one second, and a look between them."""
     await asyncio.sleep(1.0 - time.time() % 1.0)
-    await stage.write("patch")
+    await stage.commit("patch")
     await stage.read()
-    await stage.write("patch")
+    await stage.commit("patch")
 
 
 async def bulk_update(stage: Stage) -> None:
     """One UPDATE through the session, past the unit of work."""
-    await stage.write("bulk")
+    await stage.commit("bulk")
 
 
 async def raw_sql(stage: Stage) -> None:
     """SQL from outside the app."""
-    await stage.write("raw")
+    await stage.commit("raw")
 
 
 async def killed(stage: Stage, order: Order, *, kind: str, detail: str = "") -> None:
@@ -202,12 +214,15 @@ async def _stopped_with_a_token(stage: Stage, order: Order) -> tuple[int, asynci
     """Return the number of a worker that is stopped, and the request that it has in its hands, if that came about."""
     for _ in range(_TRIES):
         number = stage.door.any_worker()
+        worker = stage.topology.workers[number]
         async with stage.servers:
             await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
+            was_paused = worker.is_paused  # by another scene
             asking = asyncio.create_task(stage.ask(number, order))
-            is_open = partial(_is_open, asking)
-            if await asyncio.to_thread(stage.topology.workers[number].wait_until_paused, is_open):
-                return number, asking
+            is_paused = await asyncio.to_thread(worker.wait_until_paused, partial(_is_open, asking))
+        if is_paused and not was_paused:
+            return number, asking
+        await asking
         await asyncio.sleep(_TRY_AGAIN_AFTER)
     return number, None
 
@@ -290,6 +305,6 @@ async def play(stage: Stage, bag: Bag, until: float) -> None:
     await asyncio.sleep(stage.chance.uniform(0.0, _BEGIN_WITHIN))
     while not stage.scene or stage.door.history.now() < until - stage.plan.rest:
         stage.scene = bag.draw()
-        await stage.read()
+        await stage.read_until_held()
         await SCENES[stage.scene](stage)
         await asyncio.sleep(stage.plan.rest)

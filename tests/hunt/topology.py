@@ -65,10 +65,16 @@ class Worker(AppServer):
         """Freeze it: its port takes connections and nothing is answered."""
         self._signal_all(signal.SIGSTOP)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is frozen, by whomever."""
+        process = self._process
+        return process is not None and process.poll() is None and _is_stopped(process.pid)
+
     def wait_until_paused(self, still: Callable[[], bool]) -> bool:
         """Wait as long as `still` says for the worker to freeze itself; return whether it has."""
         while still():
-            if self._process is not None and _is_stopped(self._process.pid):
+            if self.is_paused:
                 return True
             time.sleep(POLL_SECONDS)
         return False
