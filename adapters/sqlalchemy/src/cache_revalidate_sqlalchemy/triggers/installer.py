@@ -39,7 +39,7 @@ class _Located:
         return {step: relation.place for step, relation in self.ways.items()}
 
 
-class _NotThereError(ConfigurationError):
+class MissingTableError(ConfigurationError):
     """A table that triggers need is not there."""
 
 
@@ -67,9 +67,10 @@ class Installer:
             for relation in catalog.family(self._connection, located.relation):
                 self._put_triggers(located, relation)
 
-    def drop(self, tracked: Iterable[Tracked]) -> None:
-        """Drop the triggers of some tables, and their functions."""
-        functions = {self._locate(each).function[1] for each in tracked}
+    def drop(self, table: str, schema: str | None) -> None:
+        """Drop the triggers that were declared for a table, which itself may be gone, and their function."""
+        made_of = self._functions_and_declarations()
+        functions = {name for name, made in made_of.items() if (made.table, made.schema) == (table, schema)}
         self._drop([trigger for trigger in self._triggers() if trigger.function in functions], functions)
 
     def drop_others(self, tracked: Iterable[Tracked]) -> None:
@@ -81,8 +82,12 @@ class Installer:
 
     def installed(self) -> list[Tracked]:
         """Return what the triggers that are there were made of."""
-        functions = catalog.functions(self._connection, self._schema, self._prefix).values()
-        return [Tracked.from_json(function.comment) for function in functions if function.comment]
+        return list(self._functions_and_declarations().values())
+
+    def is_as_declared(self, tracked: Tracked) -> bool:
+        """Say whether creating the triggers of a table would change nothing."""
+        mended = {"no table", "no trigger", "disabled", "outdated"}
+        return not any(finding.problem in mended for finding in self.findings([tracked]))
 
     def attach_partition(self, parent: Tracked, partition: str, schema: str | None, bounds: str) -> None:
         """Note the rows of a table, and make it a partition that has triggers."""
@@ -104,22 +109,21 @@ class Installer:
         """Tell what is not as declared."""
         functions = catalog.functions(self._connection, self._schema, self._prefix)
         triggers = {(trigger.relation.oid, trigger.name): trigger for trigger in self._triggers()}
-        expected: set[tuple[int, str]] = set()
+        declared: set[int] = set()
         for each in tracked:
             try:
                 located = self._locate(each)
-            except _NotThereError as error:
+            except MissingTableError as error:
                 yield Finding("no table", each.name, str(error))
                 continue
-            function = functions.pop(located.function[1], None)
+            function = functions.get(located.function[1])
             if function is not None:
                 yield from self._function_findings(located, function)
             for relation in catalog.family(self._connection, located.relation):
-                names = {sql.trigger_name(self._namespace, event) for event in sql.EVENTS}
-                expected.update((relation.oid, name) for name in names)
+                declared.add(relation.oid)
                 yield from self._trigger_findings(located, relation, triggers)
-        for key, trigger in triggers.items():
-            if key not in expected:
+        for trigger in triggers.values():
+            if trigger.relation.oid not in declared:
                 detail = f"{trigger.name} is on a table that is not declared; create() drops it."
                 yield Finding("left over", trigger.relation.name, detail)
 
@@ -163,6 +167,10 @@ class Installer:
             elif trigger is not None and trigger.enabled not in {"O", "A"}:
                 yield Finding("disabled", relation.name, f"{trigger.name} does not fire; create() enables it.")
 
+    def _functions_and_declarations(self) -> dict[str, Tracked]:
+        functions = catalog.functions(self._connection, self._schema, self._prefix)
+        return {name: Tracked.from_json(function.comment) for name, function in functions.items() if function.comment}
+
     def _locate(self, tracked: Tracked) -> _Located:
         relation = self._found(tracked.table, tracked.schema)
         ways = {step: self._found(step.table, step.schema) for note in tracked.notes for step in note.via}
@@ -175,7 +183,9 @@ class Installer:
         relation = catalog.locate(self._connection, table, schema)
         if relation is None:
             name = f"{schema}.{table}" if schema else table
-            raise _NotThereError(f"There is no table {name}: create the app's tables, and those of add_tables, first.")
+            raise MissingTableError(
+                f"There is no table {name}: create the app's tables, and those of add_tables, first."
+            )
         return relation
 
     def _put_function(self, located: _Located) -> None:
