@@ -176,10 +176,10 @@ class Ledger:
             tokens = self._lock(connection, pairs)
             every = {(EVERY_TENANT, model) for _, model in pairs}
             touched = self._take_pending(connection, pairs, unless=every)
-            written = sorted(touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)})
-            tokens.update((pair, new_token(tokens[pair])) for pair in written)
-            self._write(connection, written, tokens)
-            return tokens
+            due = touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}
+            made = {pair: new_token(tokens[pair]) for pair in sorted(due)}
+            self._write(connection, made)
+            return tokens | made
 
         return self._in_turns(connection, fold)
 
@@ -252,10 +252,8 @@ class Ledger:
             connection.execute(delete(self._pending).where(pending.id.in_(some)))
         return {(row.tenant, row.model) for row in mine}
 
-    def _write(
-        self, connection: Connection, pairs: Sequence[tuple[str, str]], tokens: Mapping[tuple[str, str], str]
-    ) -> None:
-        if not pairs:
+    def _write(self, connection: Connection, tokens: Mapping[tuple[str, str], str]) -> None:
+        if not tokens:
             return
         versions = self._versions.c
         row = (
@@ -265,7 +263,7 @@ class Ledger:
         )
         connection.execute(
             update(self._versions).where(*row).values(token=bindparam("new_token")),
-            [{"of_tenant": tenant, "of_model": model, "new_token": tokens[tenant, model]} for tenant, model in pairs],
+            [{"of_tenant": tenant, "of_model": model, "new_token": token} for (tenant, model), token in tokens.items()],
         )
 
     def _mint(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> None:
