@@ -18,7 +18,7 @@ ROOT = "(root)"
 """`cache_revalidate` itself: the public names, gathered from the layers below it."""
 
 LAYERS = (
-    ("types", "exceptions", "token", "tenants", "fingerprint", "minted", "http"),
+    ("types", "exceptions", "token", "tenants", "fingerprint", "minted", "bound", "http"),
     ("stores",),
     ("revalidator",),
     ("access", "routing", "freshness", "endpoints", "exchange", "declaration", "middleware", "starlette_response"),

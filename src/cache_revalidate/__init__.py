@@ -8,6 +8,7 @@ from cache_revalidate.exceptions import (
     ConfigurationError,
     InvalidTenantError,
     Refused,
+    SnapshotError,
     StoreError,
     UnknownModelError,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "NullStore",
     "Refused",
     "Revalidator",
+    "SnapshotError",
     "Stats",
     "Store",
     "StoreError",

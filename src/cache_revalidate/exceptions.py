@@ -21,6 +21,10 @@ class StoreError(CacheRevalidateError):
     """The store did not answer, or not in time. What was to be bumped is owed, and paid when it answers again."""
 
 
+class SnapshotError(CacheRevalidateError):
+    """A handler's snapshot was bound too late: rows may have been read, or the answer's headers sent, before it."""
+
+
 class Refused(CacheRevalidateError):  # noqa: N818 - an answer of `authorize`, not a fault
     """Raised by an `authorize` function to refuse a caller.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from cache_revalidate.bound import Bindings, collect_bound
 from cache_revalidate.endpoints import not_modified
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.cache_keys import cache_keys_field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 SCOPE_KEY: Final = "cache_revalidate"
 CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+
+# What an answer's body is sent as; the latter by servers that take a file's path.
+_PARTS: Final = frozenset(("http.response.body", "http.response.pathsend"))
 
 MaySee = Callable[[str], Awaitable[bool]]
 
@@ -43,6 +47,7 @@ class Exchange:
         self._admitted: str | None = None
         self._freshness: Freshness | None = None
         self._minted: dict[str, Tokens] = {}
+        self._bindings = Bindings()
         outer = self.of(scope)
         self._claims: dict[object, str] = outer._claims if outer else {}
 
@@ -118,7 +123,10 @@ class Exchange:
             scope[SCOPE_KEY] = outer
 
     async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.method in SAFE_METHODS:
+        if self.is_conditional:
+            with collect_bound(self.revalidator) as self._bindings:
+                await app(scope, receive, send)
+        elif self.method in SAFE_METHODS:
             await app(scope, receive, send)
         else:
             with collect_minted(self.revalidator) as self._minted:
@@ -128,10 +136,17 @@ class Exchange:
         """Return the headers of the app's answer, marked as its method and status ask for."""
         own = [(name.lower(), value) for name, value in headers]
         if self._freshness is not None and (_is_success(status) or _is_own_not_modified(status, own)):
-            return self._freshness.marked(own)
+            freshness = self._freshness.bound_to(self._bindings)
+            if freshness.etag is not None:
+                self._bindings.seal()
+            return freshness.marked(own)
         if (tokens := await self._shown_minted()) and joined(own, b"cache-keys") is None:
             return [*headers, (b"cache-keys", cache_keys_field(tokens))]
         return headers
+
+    def complete(self) -> None:
+        """Note that the last part of the answer is sent."""
+        self._bindings.unseal()
 
     async def _shown_minted(self) -> Tokens:
         """Return the tokens that this write minted of the path's tenant, else of its only one, if they may be seen."""
@@ -159,8 +174,11 @@ class _Outgoing:
         """Send a message of the app's on."""
         if message["type"] == "http.response.start":
             await self._start(message)
-        elif not self._drops_body:
+            return
+        if not self._drops_body:
             await self._send(message)
+        if message["type"] in _PARTS and not message.get("more_body", False):
+            self._exchange.complete()
 
     async def _start(self, message: Message) -> None:
         status = message["status"]

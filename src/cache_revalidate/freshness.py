@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cache_revalidate.exceptions import ConfigurationError, StoreError
 from cache_revalidate.fingerprint import fingerprint
@@ -19,6 +19,7 @@ from cache_revalidate.http.vary import merged_vary, vary_members, vary_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from cache_revalidate.bound import Bindings
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import HeaderList, Scope, Tokens, Viewer
 
@@ -71,6 +72,27 @@ class CachePolicy:
         return sorted(members - _NOT_SELECTING - self.selecting)
 
 
+class Asked(NamedTuple):
+    """What one request asks for, and who asks: all of a validator but the tokens."""
+
+    tag: str
+    """The hash behind which the viewer is."""
+    path: str
+    query: bytes
+    selected: tuple[tuple[bytes, bytes], ...]
+    """The headers by which answers of different meaning are chosen."""
+
+    @classmethod
+    def of(cls, tag: str, scope: Scope, selecting: Collection[bytes]) -> Asked:
+        """Return what the viewer behind `tag` asks for in `scope`, by the headers named in `selecting` too."""
+        selected = tuple([(name, value) for name, value in scope["headers"] if name in selecting])
+        return cls(tag, scope["path"], scope.get("query_string", b""), selected)
+
+    def entity_tag(self, tokens: Tokens) -> bytes:
+        """Return the weak entity tag at these tokens."""
+        return _entity_tag(self.tag, tuple(tokens.items()), self.path, self.query, self.selected)
+
+
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """The validator of one request, and all that follows from it for the answer."""
@@ -78,8 +100,25 @@ class Freshness:
     policy: CachePolicy
     tokens: Tokens
     etag: bytes | None
-    """The weak entity tag; None if the store was away, so that nothing may be called fresh."""
+    """The weak entity tag; None if there are no tokens, so that nothing may be called fresh."""
     own_headers: OwnHeaders
+    tenant: str
+    asked: Asked
+
+    def bound_to(self, bindings: Bindings) -> Freshness:
+        """Return what the answer of a handler is validated with that has bound the snapshots it read from.
+
+        One that has bound nothing read from the primary, whose tokens these are. Else each model of the policy has a
+        token in a snapshot, or the answer has no validator.
+        """
+        if not bindings:
+            return self
+        tokens = bindings.tokens(self.tenant, self.policy.models)
+        if tokens is None:
+            if unbound := bindings.unbound(self.tenant, self.policy.models):
+                self.own_headers.warn_of_unbound(unbound)
+            return replace(self, tokens={}, etag=None)
+        return replace(self, tokens=tokens, etag=self.asked.entity_tag(tokens))
 
     def not_modified_headers(self, if_none_match_field: bytes | None) -> HeaderList | None:
         """Return the headers of the 304 that answers this If-None-Match; None if the handler has to.
@@ -132,6 +171,7 @@ class OwnHeaders:
         self._usual = _repeated(usual)
         self._held: OrderedDict[bytes, tuple[tuple[bytes, bytes], ...]] = OrderedDict()
         self._warned_of = {b"*"}
+        self._warned_of_unbound = False
 
     def remember(self, etag: bytes, headers: HeaderList) -> None:
         """Keep those of an answer's headers that its 304 has to repeat."""
@@ -162,6 +202,16 @@ class OwnHeaders:
                     header,
                 )
 
+    def warn_of_unbound(self, models: Iterable[str]) -> None:
+        """Log, once, that answers get no tag because a handler binds a part of what they depend on."""
+        if not self._warned_of_unbound:
+            self._warned_of_unbound = True
+            _logger.warning(
+                "Answers of a declared route get no entity tag: the handler binds a snapshot, but not for %s of the "
+                "tenant in the path. Name all models that the route depends on where you bind it.",
+                ", ".join(models),
+            )
+
 
 def _repeated(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(header for header in headers if header[0] in _REPEATED)
@@ -174,12 +224,13 @@ async def read_freshness(
 
     A store that is away makes a `Freshness` without validator.
     """
+    # Now, as a middleware on the way to the handler may rewrite the path.
+    asked = Asked.of(revalidator.tag(viewer), scope, policy.selecting)
     try:
         tokens = await revalidator.tokens(tenant, *policy.models)
     except StoreError:
-        return Freshness(policy, {}, None, own_headers)
-    etag = entity_tag(revalidator.tag(viewer), tokens, scope, policy.selecting)
-    return Freshness(policy, tokens, etag, own_headers)
+        return Freshness(policy, {}, None, own_headers, tenant, asked)
+    return Freshness(policy, tokens, asked.entity_tag(tokens), own_headers, tenant, asked)
 
 
 def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Collection[bytes] = ()) -> bytes:
@@ -188,8 +239,7 @@ def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Collection[byt
     A validator belongs to one resource, its path and query, so the tag of a list says nothing of an object that was
     never there; and to what the headers named in `selecting` choose of it (RFC 9110 section 12.1).
     """
-    selected = tuple([(name, value) for name, value in scope["headers"] if name in selecting])
-    return _entity_tag(tag, tuple(tokens.items()), scope["path"], scope.get("query_string", b""), selected)
+    return Asked.of(tag, scope, selecting).entity_tag(tokens)
 
 
 @lru_cache(maxsize=1024)

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from cache_revalidate.bound import bindings_of
 from cache_revalidate.exceptions import (
     ConfigurationError,
     InvalidTenantError,
@@ -22,12 +23,13 @@ from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
 from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, Store
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant, checked_tenant
+from cache_revalidate.token import is_token
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from cache_revalidate.types import Changes, Tokens, Viewer
+    from cache_revalidate.types import Changes, SnapshotTokens, Tokens, Viewer
 
 DEFAULT_NAMESPACE: Final = "cache_revalidate"
 DEFAULT_EXPIRY: Final = 72 * 3600.0
@@ -173,6 +175,25 @@ class Revalidator:
         and this process folds it before it reads those tokens again.
         """
         return await self._fold(self._checked_fold(changes), in_doubt=in_doubt)
+
+    def bind(self, tenant: object, tokens: SnapshotTokens) -> Callable[[], None]:
+        """Say that the handler at hand reads a tenant's rows from a snapshot, which shows these tokens by model.
+
+        For adapters, whose handlers read from a replica. The answer is marked with these tokens instead of the
+        primary's; with none, and `no-store`, if one of its models has None here, is bound to two different tokens, or
+        is not bound at all. The tokens are to be read in the rows' own snapshot, or before the rows.
+
+        Returns a function that voids this: to be called when the answer may get rows from elsewhere. Both do nothing
+        outside of a request, and raise `SnapshotError` while an answer is being sent that was marked already.
+        """
+        owner, bindings = self.tenant(tenant), bindings_of(self)
+        models = self.known_models(tokens)
+        if wrong := [token for token in tokens.values() if token is not None and not is_token(token)]:
+            raise ConfigurationError(f"{wrong[0]!r:.60} is no version token: pass None where a snapshot shows none.")
+        if bindings is None:
+            return _nothing
+        bindings.add(owner, {**tokens})
+        return partial(bindings.add, owner, dict.fromkeys(models))
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002
@@ -346,6 +367,10 @@ def _with_owed(changes: Changes, owed: _Debt) -> Changes:
 def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
     """Return of all that was minted what the caller has named; the rest was owed."""
     return {tenant: {model: minted[tenant][model] for model in models} for tenant, models in changes.items()}
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,9 @@ from typing import Any, Literal, TypeAlias
 Tokens: TypeAlias = dict[str, str]
 """One tenant's version tokens by model."""
 
+SnapshotTokens: TypeAlias = Mapping[str, str | None]
+"""Tokens as one snapshot of a database shows them; None where it shows none that rows may be filed under."""
+
 Changes: TypeAlias = Mapping[str, Collection[str]]
 """Canonical tenants, and the models of each that changed."""
 

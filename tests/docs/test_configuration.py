@@ -14,7 +14,7 @@ from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
 from cache_revalidate.stores.redis import RedisStore
-from cache_revalidate_sqlalchemy import DurableStore, add_tables, attach, touch
+from cache_revalidate_sqlalchemy import DurableStore, add_tables, attach, bind_snapshot, touch
 from tests.docs.pages import DOCS, tables
 
 OPTIONS = {
@@ -42,6 +42,7 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "attach": attach,
     "add_tables": add_tables,
     "DurableStore": DurableStore,
+    "bind_snapshot": bind_snapshot,
     "touch": touch,
 }
 

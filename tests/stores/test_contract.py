@@ -8,7 +8,7 @@ import pytest
 
 from cache_revalidate import MemoryStore, NullStore, Store
 from cache_revalidate.stores.redis import RedisStore
-from cache_revalidate.testing import StoreContract
+from cache_revalidate.testing import CopyContract, StoreContract
 from tests.support.servers import RedisServer
 
 
@@ -23,7 +23,7 @@ class TestNullStore(StoreContract):
         return NullStore()
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, CopyContract):
     """The store of one process."""
 
     @pytest.fixture
@@ -32,7 +32,7 @@ class TestMemoryStore(StoreContract):
         return MemoryStore()
 
 
-class TestRedisStore(StoreContract):
+class TestRedisStore(StoreContract, CopyContract):
     """The store on a real Redis, a hash per tenant."""
 
     layout: ClassVar[Literal["hash", "chatwoot"]] = "hash"
@@ -51,7 +51,7 @@ class TestRedisStoreInChatwootsLayout(TestRedisStore):
     layout = "chatwoot"
 
 
-class TestRedisStoreOnFakeRedis(StoreContract):
+class TestRedisStoreOnFakeRedis(StoreContract, CopyContract):
     """The store on fakeredis, through clients of the user's own."""
 
     layout: ClassVar[Literal["hash", "chatwoot"]] = "hash"

@@ -2,15 +2,23 @@
 
 import inspect
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from cache_revalidate import Keyspace, MemoryStore, Store
-from cache_revalidate.testing import StoreContract
+from cache_revalidate.stores.memory import _Held
+from cache_revalidate.testing import CopyContract, StoreContract, contract, copy_contract
 from cache_revalidate.types import Changes, Tokens
 
 CONSTANT = "0" * 20
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the contracts wait no longer than need be for what never expires."""
+    monkeypatch.setattr(contract, "_EXPIRED_BY", 1.5)
+    monkeypatch.setattr(copy_contract, "_EXPIRED_BY", 1.0)
 
 
 class ConstantDefault(MemoryStore):
@@ -91,10 +99,104 @@ class ForgetsOtherTenants(MemoryStore):
         return super().bump_sync(keyspace, {first: changes[first]})
 
 
-async def failing_tests(store: Store) -> set[str]:
+class PeekMints(MemoryStore):
+    """Mints what is missing when it is peeked at."""
+
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Read."""
+        return await self.read(keyspace, tenant, models)
+
+
+class RaiseOverwrites(MemoryStore):
+    """Holds whatever came last."""
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Drop what is held, and then raise."""
+        self.drop_sync(keyspace, tokens)
+        return super().raise_tokens_sync(keyspace, tokens)
+
+
+class RaiseReturnsWhatItWasGiven(MemoryStore):
+    """Does not say that something larger is held."""
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Raise, and answer with the tokens given."""
+        super().raise_tokens_sync(keyspace, tokens)
+        return {tenant: dict(of_tenant) for tenant, of_tenant in tokens.items()}
+
+
+class RaisesRenewTheExpiry(MemoryStore):
+    """Gives a copy a whole life anew whenever it is raised."""
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Raise, and renew."""
+        raised = super().raise_tokens_sync(keyspace, tokens)
+        for tenant, of_tenant in raised.items():
+            for model, token in of_tenant.items():
+                self._minted[keyspace.namespace][tenant, model] = (token, self._monotonic())
+        return raised
+
+
+class PeeksRenewTheExpiry(MemoryStore):
+    """Gives a copy a whole life anew whenever it is peeked at."""
+
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
+        """Peek, and renew."""
+        held = await super().peek(keyspace, tenant, models)
+        for model, token in held.items():
+            self._minted[keyspace.namespace][tenant, model] = (token, self._monotonic())
+        return held
+
+
+class KeepsLongLives(MemoryStore):
+    """Lets what was made to live for days live for days."""
+
+    def _unexpired(self, keyspace: Keyspace) -> _Held:
+        longest = max(keyspace.expiry, getattr(self, "longest", 0.0))
+        self.longest = longest
+        return super()._unexpired(Keyspace(keyspace.namespace, longest))
+
+
+class DropForgetsNothing(MemoryStore):
+    """Leaves everything as it is."""
+
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Do nothing."""
+
+
+class DropForgetsAll(MemoryStore):
+    """Forgets the other tenants' too."""
+
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Forget the namespace."""
+        self._minted.pop(keyspace.namespace, None)
+
+
+class RaisesTheFirstTenant(MemoryStore):
+    """Raises the first of several tenants alone."""
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Raise one."""
+        super().raise_tokens_sync(keyspace, dict(list(tokens.items())[:1]))
+        return {tenant: dict(of_tenant) for tenant, of_tenant in tokens.items()}
+
+
+class SyncRaiseIsLost(MemoryStore):
+    """Raises without an event loop somewhere else."""
+
+    async def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Raise as it should."""
+        return super().raise_tokens_sync(keyspace, tokens)
+
+    def raise_tokens_sync(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Raise in another namespace."""
+        return super().raise_tokens_sync(Keyspace("lost", keyspace.expiry), tokens)
+
+
+async def failing_tests(store: Store, suite: StoreContract | CopyContract) -> set[str]:
     """Run the contract; return the names of its tests that failed."""
-    contract, failed = StoreContract(), set()
-    for name, test in inspect.getmembers(contract, inspect.iscoroutinefunction):
+    failed = set()
+    for name, test in inspect.getmembers(suite, inspect.iscoroutinefunction):
         needed = {"store": store, "keyspace": Keyspace(uuid.uuid4().hex, 60.0)}
         try:
             await test(**{argument: needed[argument] for argument in inspect.signature(test).parameters})
@@ -117,15 +219,39 @@ async def failing_tests(store: Store) -> set[str]:
 )
 async def test_contract_finds_the_fault(store: type[Store], tests: set[str]) -> None:
     """A store with a fault fails the tests of the contract that are about it."""
-    assert tests <= await failing_tests(store())
+    assert tests <= await failing_tests(store(), StoreContract())
 
 
-async def test_contract_passes_a_good_store() -> None:
+@pytest.mark.parametrize(
+    ("store", "tests"),
+    [
+        (PeekMints, {"peek_never_mints", "dropped_copies_are_missing"}),
+        (RaiseOverwrites, {"a_copy_is_only_raised", "parallel_raises_leave_the_largest"}),
+        (RaiseReturnsWhatItWasGiven, {"a_copy_is_only_raised", "a_raise_decides_each_token_for_itself"}),
+        (RaisesRenewTheExpiry, {"a_copy_is_forgotten_in_time"}),
+        (PeeksRenewTheExpiry, {"a_copy_is_forgotten_in_time"}),
+        (KeepsLongLives, {"what_lives_long_is_shortened"}),
+        (DropForgetsNothing, {"dropped_copies_are_missing"}),
+        (DropForgetsAll, {"dropped_copies_are_missing"}),
+        (RaisesTheFirstTenant, {"a_raise_decides_each_token_for_itself", "many_tenants_are_raised_at_once"}),
+        (IgnoresTheNamespace, {"a_raised_token_is_read_and_bumped"}),
+        (SyncRaiseIsLost, {"sync_raise_is_a_raise"}),
+    ],
+)
+async def test_contract_of_copies_finds_the_fault(store: type[Store], tests: set[str]) -> None:
+    """A store with a fault in its copies fails the tests that are about it."""
+    assert tests <= await failing_tests(store(), CopyContract())
+
+
+@pytest.mark.parametrize("suite", [StoreContract(), CopyContract()])
+async def test_contract_passes_a_good_store(suite: StoreContract | CopyContract) -> None:
     """A store without a fault fails none."""
-    assert await failing_tests(MemoryStore()) == set()
+    assert await failing_tests(MemoryStore(), suite) == set()
 
 
 def test_contract_without_a_store_says_what_to_do() -> None:
     """A subclass that gives no store is told to."""
     with pytest.raises(NotImplementedError, match="StoreContract needs a fixture `store`"):
         StoreContract.store.__wrapped__(StoreContract())  # type: ignore[attr-defined]
+    with pytest.raises(NotImplementedError, match="CopyContract needs a fixture `store`"):
+        CopyContract.store.__wrapped__(CopyContract())  # type: ignore[attr-defined]

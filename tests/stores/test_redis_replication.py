@@ -23,8 +23,7 @@ def pair() -> Iterator[ReplicatedRedis]:
 async def test_lost_bumps_are_never_repeated(open_store: OpenStore, keyspace: Keyspace, pair: ReplicatedRedis) -> None:
     """A bump after the loss of others gives other tokens than they did, even if the clock stands behind the tokens."""
     ahead = f"{round((time.time() + 3_600) * 1_000_000)}0000"
-    with client_of(pair.primary) as client:
-        client.hset(f"{keyspace.namespace}:{{1}}", mapping=dict.fromkeys(MODELS, ahead))
+    await open_store(pair.primary.url, timeout=10.0).raise_tokens(keyspace, {"1": dict.fromkeys(MODELS, ahead)})
     pair.wait_until_in_sync()
     pair.cut()
     old = open_store(pair.primary.url, timeout=10.0)

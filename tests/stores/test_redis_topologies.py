@@ -9,7 +9,7 @@ import pytest
 
 from cache_revalidate import Keyspace, Store, StoreError
 from cache_revalidate.stores.redis import RedisStore
-from cache_revalidate.testing import StoreContract
+from cache_revalidate.testing import CopyContract, StoreContract
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import client_of
 from tests.support.redis_sentinels import SERVICE, SentinelServer
@@ -96,7 +96,7 @@ async def test_tls(open_store: OpenStore, keyspace: Keyspace, certificate: tuple
             strict.bump_sync(keyspace, {"1": ["label"]})
 
 
-class TestRedisStoreBehindSentinels(StoreContract):
+class TestRedisStoreBehindSentinels(StoreContract, CopyContract):
     """The store on a Redis that a sentinel names."""
 
     @pytest.fixture
@@ -108,7 +108,7 @@ class TestRedisStoreBehindSentinels(StoreContract):
         await store.aclose()
 
 
-class TestRedisStoreInACluster(StoreContract):
+class TestRedisStoreInACluster(StoreContract, CopyContract):
     """The store in a cluster of two nodes."""
 
     @pytest.fixture

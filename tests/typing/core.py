@@ -1,5 +1,6 @@
 """What a type checker infers of the core, and takes. Checked, never run."""
 
+from collections.abc import Callable
 from typing import assert_type
 
 from cache_revalidate import (
@@ -40,6 +41,7 @@ def what_a_revalidator_tells(revalidator: Revalidator) -> None:
     assert_type(revalidator.stats, Stats)
     assert_type(revalidator.stats.bumps, int)
     assert_type(revalidator.tenant(1), str)
+    assert_type(revalidator.bind(1, {"label": None}), Callable[[], None])
     assert_type(revalidator.tag("agent-1"), str)
     assert_type(revalidator.tag(EVERYONE), str)
     assert_type(canonical_tenant(1), str)

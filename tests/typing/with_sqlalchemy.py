@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from cache_revalidate import Revalidator
-from cache_revalidate_sqlalchemy import Attachment, attach, touch
+from cache_revalidate_sqlalchemy import Attachment, attach, bind_snapshot, touch
 
 revalidator = Revalidator(["label", "inbox"])
 
@@ -58,3 +58,22 @@ attach(revalidator, Session(), {Label: "account_id"})  # type: ignore[arg-type]
 attach(revalidator, sessions, {Label: 1})  # type: ignore[dict-item]
 attach(revalidator, sessions, {Label: "account_id"}, timeout="1s")  # type: ignore[arg-type]
 attach(revalidator, sessions, {Label: "account_id"}, on_unknown_tenant="ignore")  # type: ignore[arg-type]
+
+
+async def handlers(
+    session: Session,
+    asynchronous: AsyncSession,
+    scoped: scoped_session[Session],
+    asynchronous_scoped: async_scoped_session[AsyncSession],
+) -> None:
+    """A session is bound by a call, an asynchronous one by awaiting it."""
+    assert_type(bind_snapshot(revalidator, session, 1, "label"), dict[str, str | None])
+    assert_type(await bind_snapshot(revalidator, asynchronous, 1, "label"), dict[str, str | None])
+    assert_type(bind_snapshot(revalidator, scoped, 1, isolation="READ COMMITTED"), dict[str, str | None])
+    assert_type(await bind_snapshot(revalidator, asynchronous_scoped, 1), dict[str, str | None])
+    bind_snapshot(revalidator, session, 1, bind_arguments={"mapper": Label})
+
+    bind_snapshot(revalidator, asynchronous, 1, "label")  # type: ignore[unused-coroutine]
+    bind_snapshot(revalidator, sessions, 1, "label")  # type: ignore[call-overload]
+    bind_snapshot(revalidator, session, 1, ["label"])  # type: ignore[call-overload]
+    bind_snapshot(revalidator, session, 1, isolation="SERIALIZABLE")  # type: ignore[call-overload]

@@ -1,9 +1,8 @@
 """What only a real server does: two-phase commits, and a COMMIT whose outcome nobody hears."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from adapters.sqlalchemy.tests.desk import (
     new_revalidator,
     sync_engine,
 )
+from adapters.sqlalchemy.tests.proxy import Proxy
 from sqlalchemy import Connection, Engine, event, insert, make_url, select, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -104,54 +104,6 @@ def test_a_two_phase_commit_that_fails_halfway_is_in_doubt(
             connection.execute(text(f"ROLLBACK PREPARED '{name}'"))
 
 
-class Proxy:
-    """A TCP proxy that can keep the server's answers from the client."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
-        self.held = asyncio.Event()
-        self.hold_after: bytes | None = None
-        self._holding = False
-        self._writers: list[asyncio.StreamWriter] = []
-
-    def cut(self) -> None:
-        """Close all connections."""
-        for writer in self._writers:
-            writer.close()
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[int]:
-        """Serve on a free port of the loopback, which is given."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            self.cut()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
-        for each in (writer, upstream_writer):
-            each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._writers.append(each)
-        await asyncio.gather(self._to_server(reader, upstream_writer), self._to_client(upstream_reader, writer))
-
-    async def _to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if self.hold_after is not None and self.hold_after in data:
-                self._holding = True
-            writer.write(data)
-        writer.close()
-
-    async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if self._holding:
-                self.held.set()
-                continue
-            writer.write(data)
-        writer.close()
-
-
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_a_commit_that_is_cancelled_is_in_doubt(
     postgres_database: PostgresDatabase, store: RecordingStore, driver: str
@@ -176,7 +128,7 @@ async def test_a_commit_that_is_cancelled_is_in_doubt(
         await asyncio.wait_for(proxy.held.wait(), 5)
         assert store.bumps == []
         task.cancel()
-        proxy.cut()  # or the drivers would wait for an answer to their own request to cancel
+        proxy.cut()  # or the drivers would wait for the answer
         with pytest.raises((asyncio.CancelledError, OperationalError)):
             await task
         assert store.bumped() == {"label 1"}

@@ -65,8 +65,8 @@ class CopyStore(Store):
     """A store that can also hold copies of tokens whose truth is elsewhere.
 
     A copy is a max-register: it is only ever raised. It is forgotten when the keyspace's expiry is over since it was
-    made, or sooner, however often it was read or raised meanwhile: that is how long a copy can be wrong which was not
-    raised when it should have been.
+    raised to what it is, however often it was read since, or raised to the same or less: that is how long a copy can be
+    wrong which was not raised when it should have been.
     """
 
     @abc.abstractmethod

@@ -74,8 +74,8 @@ class MemoryStore(CopyStore):
             held = self._unexpired(keyspace)
             for tenant, of_tenant in tokens.items():
                 for model, token in of_tenant.items():
-                    largest, made = held.get((tenant, model), (token, self._monotonic()))
-                    self._hold(held, (tenant, model), (max(largest, token), made))
+                    if token > held.get((tenant, model), ("",))[0]:
+                        self._hold(held, (tenant, model), token)
             return {tenant: {model: held[tenant, model][0] for model in models} for tenant, models in tokens.items()}
 
     async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
@@ -99,13 +99,13 @@ class MemoryStore(CopyStore):
 
     def _mint(self, keyspace: Keyspace, tenant: str, model: str) -> str:
         held = self._minted[keyspace.namespace]
-        previous, _ = held.pop((tenant, model), (None, 0.0))
+        previous, _ = held.get((tenant, model), (None, 0.0))
         token = new_token(previous)
-        self._hold(held, (tenant, model), (token, self._monotonic()))
+        self._hold(held, (tenant, model), token)
         return token
 
-    @staticmethod
-    def _hold(held: _Held, pair: tuple[str, str], entry: tuple[str, float]) -> None:
-        held[pair] = entry
+    def _hold(self, held: _Held, pair: tuple[str, str], token: str) -> None:
+        held[pair] = (token, self._monotonic())
+        held.move_to_end(pair)
         if len(held) > _MOST_TOKENS:
             held.popitem(last=False)

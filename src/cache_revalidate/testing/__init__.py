@@ -3,8 +3,9 @@
 import pytest
 
 # Before the import, so that a failing assert in the suite shows its values in your project too.
-pytest.register_assert_rewrite("cache_revalidate.testing.contract")
+pytest.register_assert_rewrite("cache_revalidate.testing.contract", "cache_revalidate.testing.copy_contract")
 
 from cache_revalidate.testing.contract import StoreContract  # noqa: E402
+from cache_revalidate.testing.copy_contract import CopyContract  # noqa: E402
 
-__all__ = ["StoreContract"]
+__all__ = ["CopyContract", "StoreContract"]

@@ -4,6 +4,7 @@ from cache_revalidate_sqlalchemy.attach import Attachment, attach
 from cache_revalidate_sqlalchemy.bulk import UnknownTenantError
 from cache_revalidate_sqlalchemy.durable import DurableStore
 from cache_revalidate_sqlalchemy.rules import touch
+from cache_revalidate_sqlalchemy.snapshot import bind_snapshot
 from cache_revalidate_sqlalchemy.tables import Tables, add_tables
 from cache_revalidate_sqlalchemy.triggers import Triggers
 from cache_revalidate_sqlalchemy.triggers.declared import sql
@@ -19,6 +20,7 @@ __all__ = [
     "UnknownTenantError",
     "add_tables",
     "attach",
+    "bind_snapshot",
     "sql",
     "touch",
 ]

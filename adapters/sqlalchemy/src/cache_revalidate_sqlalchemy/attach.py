@@ -23,6 +23,7 @@ from cache_revalidate_sqlalchemy.targets import bound_engines, event_target, mar
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from cache_revalidate import Keyspace
     from cache_revalidate_sqlalchemy.targets import Target
 
 
@@ -97,7 +98,7 @@ def attach(
         _check_sync_engine(store, engines)
     listening = Listening()
     pusher = Pusher(revalidator, timeout, background=background)
-    connections = Connections(listening, pusher, partial(store.note, revalidator.keyspace) if store else None)
+    connections = Connections(listening, pusher, _Notebook(store, revalidator.keyspace) if store else None)
     engine = target if isinstance(target, Engine) else None
     followed = Sessions(listening, connections, pusher, engine)
     Statements(rules, connections, followed, on_unknown_tenant)
@@ -108,6 +109,14 @@ def attach(
         connections.watch_engine(each)
     mark_attached(target)
     return Attachment(revalidator, listening, followed, target)
+
+
+class _Notebook:
+    """The pending rows of a revalidator."""
+
+    def __init__(self, store: DurableStore, keyspace: Keyspace) -> None:
+        self.can_note = store.can_note
+        self.note = partial(store.note, keyspace)
 
 
 def _check(revalidator: object, timeout: object, on_unknown_tenant: object) -> None:

@@ -8,8 +8,9 @@ end, and of one that never heard of its own COMMIT's end because it was cancelle
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from cache_revalidate_sqlalchemy.pending import Pairs, merge
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
     from cache_revalidate_sqlalchemy.listening import Listening
     from cache_revalidate_sqlalchemy.push import Pusher
 
-    Note: TypeAlias = Callable[[Connection, Pairs], None]
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class Notebook(Protocol):
+    """Where transactions note what they touch."""
+
+    def can_note(self, connection: Connection) -> bool:
+        """Say whether a connection is to a database where it can be noted."""
+        ...
+
+    def note(self, connection: Connection, pairs: Pairs) -> None:
+        """Note pairs, in the connection's transaction."""
+        ...
 
 
 class Owner(Protocol):
@@ -39,8 +53,9 @@ class Owner(Protocol):
 class ConnectionState:
     """What is known of one connection. The pool holds it, so it keeps neither the connection nor a session alive."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, can_note: bool) -> None:
         self._connection = ref(connection)
+        self._can_note = can_note
         self.autocommit = _is_autocommit(connection)
         """Every statement is durable at once, and a rollback takes nothing back."""
         self.commit_sent = False
@@ -49,6 +64,11 @@ class ConnectionState:
         """What was touched by sessions that ended while the connection's transaction went on."""
         self.owner: Owner | None = None
         """The session's transaction that is open on the connection, if any."""
+
+    @property
+    def notes(self) -> bool:
+        """Whether its transactions note in the database what they touch."""
+        return self._can_note and not self.autocommit
 
     @property
     def may_be_durable(self) -> bool:
@@ -80,10 +100,11 @@ class ConnectionState:
 class Connections:
     """The states of the connections on which attached sessions work, or of all connections of attached engines."""
 
-    def __init__(self, listening: Listening, pusher: Pusher, note: Note | None) -> None:
+    def __init__(self, listening: Listening, pusher: Pusher, notebook: Notebook | None) -> None:
         self._listening = listening
         self._pusher = pusher
-        self._note = note
+        self._notebook = notebook
+        self._can_note: WeakKeyDictionary[Dialect, bool] = WeakKeyDictionary()
         self._states: WeakKeyDictionary[Connection, ConnectionState] = WeakKeyDictionary()
         # An engine's dialect is its own, and that of all that `Engine.execution_options` makes of it.
         self._dialects: WeakSet[Dialect] = WeakSet()
@@ -111,7 +132,8 @@ class Connections:
         """Return the state of a connection, which is watched from now on."""
         state = self._states.get(connection)
         if state is None:
-            state = self._states[connection] = ConnectionState(connection)
+            can_note = self._notebook is not None and self._asked_once(self._notebook, connection)
+            state = self._states[connection] = ConnectionState(connection, can_note=can_note)
             if connection.dialect not in self._dialects:
                 # An engine that is found at work may be calling its listeners at this moment, for a session that
                 # awaits its database in one of them: no other can be added then. The connection is this session's.
@@ -134,12 +156,16 @@ class Connections:
         state = self._states.get(connection)
         if state is not None:
             if state.may_be_durable:
-                self._pusher.push_behind(state.take(), noted=not state.autocommit)
+                self._pusher.push_behind(state.take(), noted=state.notes)
             state.commit_sent = False
             state.autocommit = _is_autocommit(connection)
 
     def _commits(self, connection: Connection) -> None:
-        self._prepares(connection)
+        try:
+            self._prepares(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
         self._commit_sent(connection)
 
     def _commits_twophase(self, connection: Connection, _: object, is_prepared: bool) -> None:
@@ -150,8 +176,21 @@ class Connections:
     def _prepares(self, connection: Connection, *_: Any) -> None:
         """Note what was touched: what this statement inserts is committed with the data, or not at all."""
         state = self._states.get(connection)
-        if state is not None and self._note is not None and not state.autocommit:
-            self._note(connection, state.touched())
+        if state is not None and self._notebook is not None and state.notes:
+            self._notebook.note(connection, state.touched())
+
+    def _asked_once(self, notebook: Notebook, connection: Connection) -> bool:
+        can_note = self._can_note.get(connection.dialect)
+        if can_note is None:
+            can_note = self._can_note[connection.dialect] = notebook.can_note(connection)
+            if not can_note:
+                _logger.warning(
+                    "%r is not known to the DurableStore: what is committed there is noted in the store's own database "
+                    "after the commit, which a crash can lose. Add the tables there, and give its engine to "
+                    "DurableStore(others=[...]).",
+                    connection.engine,
+                )
+        return can_note
 
     def _commit_sent(self, connection: Connection) -> None:
         state = self._states.get(connection)
@@ -166,7 +205,22 @@ class Connections:
     def _returned(self, _: object, entry: ConnectionPoolEntry) -> None:
         state = entry.info.pop(self, None)
         if state is not None and state.may_be_durable:
-            self._pusher.push_behind(state.take(), noted=not state.autocommit)
+            self._pusher.push_behind(state.take(), noted=state.notes)
+
+
+def _roll_back(connection: Connection) -> None:
+    """End a transaction whose COMMIT will not be sent.
+
+    SQLAlchemy takes it for ended, whatever was raised, and would give the connection back to the pool with it open: the
+    next session would fail in it, or commit it.
+    """
+    if connection.invalidated:
+        return
+    try:
+        connection.connection.rollback()
+    except BaseException:
+        connection.invalidate()
+        raise
 
 
 def _is_autocommit(connection: Connection) -> bool:

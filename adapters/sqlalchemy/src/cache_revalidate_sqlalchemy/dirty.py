@@ -51,6 +51,16 @@ class Dirty:
         marks = (self._marks.get((owner, model)) for model in models for owner in (tenant, EVERY_TENANT))
         return any(mark is not None and mark[1] > oldest for mark in marks)
 
+    def older_than(self, seconds: float) -> dict[str, set[str]]:
+        """Return the pairs that were marked longer ago, and should have been settled by now."""
+        now = self._monotonic()
+        left: dict[str, set[str]] = {}
+        with self._lock:
+            for (tenant, model), (_, marked) in self._marks.items():
+                if seconds < now - marked < self._lifetime:
+                    left.setdefault(tenant, set()).add(model)
+        return left
+
     def look(self, changes: Mapping[str, Collection[str]]) -> Look:
         """Note that the database is about to be asked for some pairs, with all counted in."""
         with self._lock:
@@ -82,6 +92,10 @@ class Look:
     def may_raise(self) -> bool:
         """Say whether what was seen is young enough to raise copies to."""
         return self.dirty._monotonic() - self.began <= _RAISES_WITHIN
+
+    def incomplete(self) -> Look:
+        """Return the same look, which makes nothing good: a database could not be asked."""
+        return Look(self.dirty, {}, self.began)
 
     def settle(self) -> None:
         """End the marks: the copies are raised, or there are none."""

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
+from sqlalchemy.exc import DBAPIError
+
 from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
 from cache_revalidate_sqlalchemy.dirty import Dirty, Look
 from cache_revalidate_sqlalchemy.engines import Engines
+from cache_revalidate_sqlalchemy.forwarding import Forwarding
 from cache_revalidate_sqlalchemy.ledger import Ledger
 from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
 from cache_revalidate_sqlalchemy.sweeper import Sweeper
@@ -29,9 +32,16 @@ WhenCopyIsAway: TypeAlias = Literal["database", "no-store"]
 
 _COPIES_LAST_LONGER: Final = 10.0
 """Seconds by which a copy may outlive `max_stale`: it may have been made a little late, by a clock of its own."""
+_RAISED_BY: Final = 2.0
+"""Seconds within which a commit's fold raises the copies, unless something is in its way."""
 _DAY: Final = 86_400.0
 
 _logger = logging.getLogger("cache_revalidate")
+
+
+# Not a TypeAlias: asynchronous engines are imported for checkers alone.
+if TYPE_CHECKING:
+    Other: TypeAlias = Engine | AsyncEngine | tuple[AsyncEngine, Engine]
 
 
 class DurableStore(FoldingStore):
@@ -39,6 +49,11 @@ class DurableStore(FoldingStore):
 
     `engine` is the app's, asynchronous or not, on the primary; `tables` is what `add_tables` returned. Code without
     an event loop needs a synchronous engine: where `engine` is none, give it as `sync_engine`.
+
+    `others` are the engines of the app's other databases, if its sessions are bound to several: each has the same
+    tables, and what is noted there is brought here. An asynchronous one may be given with a synchronous one of the same
+    database, as a pair. What is committed to a database that is neither is noted here after its commit, which a crash
+    can lose.
 
     `copy` holds copies of the tokens: a `RedisStore`; or a `MemoryStore` where all that commits is this one process.
     Without it each read is one small SELECT, which works for any number of processes. `max_stale`, in seconds, is how
@@ -59,6 +74,7 @@ class DurableStore(FoldingStore):
         copy: CopyStore | None = None,
         *,
         sync_engine: Engine | None = None,
+        others: Sequence[Other] = (),
         max_stale: float = 60.0,
         when_copy_is_away: WhenCopyIsAway = "database",
         timeout: float = 5.0,
@@ -78,6 +94,8 @@ class DurableStore(FoldingStore):
         if when_copy_is_away not in get_args(WhenCopyIsAway):
             raise ConfigurationError(f'when_copy_is_away is {when_copy_is_away!r}: choose "database" or "no-store".')
         self.copy: Final = copy
+        self._others = [Engines(*other) if isinstance(other, tuple) else Engines(other, None) for other in others]
+        self._forwarding = Forwarding(self.engines, self._others)
         self._tables = tables
         self._max_stale = _checked_seconds("max_stale", max_stale, least=1.0)
         self._answers_from_database = when_copy_is_away == "database"
@@ -89,7 +107,31 @@ class DurableStore(FoldingStore):
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
-        self._ledger(keyspace).note(connection, changes)
+        try:
+            self._ledger(keyspace).note(connection, changes)
+        except DBAPIError as error:
+            error.add_note(
+                f"cache_revalidate notes there what each transaction touches. {self._when_tables_are_missing}"
+            )
+            raise
+
+    def mark(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Have this process ask the database for pairs that it has committed, until they are folded."""
+        self._dirt(keyspace).mark(changes)
+
+    def can_note(self, connection: Connection) -> bool:
+        """Say whether a connection is to one of the store's databases."""
+        return any(engines.serve(connection) for engines in (self.engines, *self._others))
+
+    def seen(
+        self, keyspace: Keyspace, connection: Connection, tenant: str, models: Collection[str]
+    ) -> dict[str, str | None]:
+        """Return the tokens that the transaction on `connection` sees; None for a model that has none or was changed.
+
+        Nothing is made new and no copy raised: the connection may be one of a replica.
+        """
+        tokens = self._ledger(keyspace).seen(connection, tenant, sorted(models))
+        return {model: tokens.get(model) for model in sorted(models)}
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
@@ -120,43 +162,43 @@ class DurableStore(FoldingStore):
         """Return the tokens of `changes`, with all counted in that was committed before the call; raise the copies."""
         self._dirt(keyspace).mark(changes)
         named, every = _parted(changes)
-        for model in every:
-            await self._fold_every_tenant(keyspace, model)
-        if len(named) == 1:
-            # What is committed at the same time for one tenant is folded together.
-            tokens = {
-                tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
-            }
-        else:
-            tokens = await self._fold_now(keyspace, named)
-        if in_doubt and named and self.copy is not None:
-            with self._copy_may_be_away():
-                await self.copy.drop(self._of_copies(keyspace), named)
-        return tokens
+        try:
+            for model in every:
+                await self._fold_every_tenant(keyspace, model)
+            if len(named) == 1:
+                # What is committed at the same time for one tenant is folded together.
+                return {
+                    tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
+                }
+            return await self._fold_now(keyspace, named)
+        finally:
+            # Also where the database did not answer, which may be why there is a doubt.
+            if in_doubt and named and self.copy is not None:
+                with self._copy_may_be_away():
+                    await self.copy.drop(self._of_copies(keyspace), named)
 
     def fold_sync(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
         """Do as `fold` does, for callers without an event loop."""
         self._dirt(keyspace).mark(changes)
         named, every = _parted(changes)
-        for model in every:
-            self._fold_every_tenant_sync(keyspace, model)
-        tokens = self._fold_now_sync(keyspace, named)
-        if in_doubt and named and self.copy is not None:
-            with self._copy_may_be_away():
-                self.copy.drop_sync(self._of_copies(keyspace), named)
-        return tokens
+        try:
+            for model in every:
+                self._fold_every_tenant_sync(keyspace, model)
+            return self._fold_now_sync(keyspace, named)
+        finally:
+            if in_doubt and named and self.copy is not None:
+                with self._copy_may_be_away():
+                    self.copy.drop_sync(self._of_copies(keyspace), named)
 
     async def check(self) -> None:
         """Raise `StoreError` unless the tables are there and the copies can be read."""
         ledger = self._ledger(Keyspace("check", 1.0))
         try:
-            await self.engines.run(ledger.newest_pending)
             await self.engines.run(lambda connection: ledger.page_of(connection, "check"))
+            for engines in (self.engines, *self._others):
+                await engines.run(ledger.newest_pending)
         except StoreError as error:
-            raise StoreError(
-                f"{error} If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as "
-                "you do the app's own, by metadata.create_all() or a migration."
-            ) from error
+            raise StoreError(f"{error} {self._when_tables_are_missing}") from error
         if self.copy is not None:
             await self.copy.check()
 
@@ -176,13 +218,37 @@ class DurableStore(FoldingStore):
                 yield
 
     async def sweep(self, keyspace: Keyspace, newest: int | None) -> int | None:
-        """Fold what is pending up to the row `newest`; return the id of the newest row now."""
+        """Fold what is pending up to the row `newest`, and what this process could not raise; return the newest row."""
+        await self._raise_what_was_missed(keyspace)
         ledger = self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger)
         while newest is not None and (
             left := await self.engines.run(lambda connection: ledger.pending_until(connection, newest))
         ):
             await self.fold(keyspace, left)
+        if missed is not None:
+            raise missed
         return await self.engines.run(ledger.newest_pending)
+
+    async def _raise_what_was_missed(self, keyspace: Keyspace) -> None:
+        """Make good, as soon as the copies can be reached again, what was committed while they were away.
+
+        A Redis that hung may also carry out, when it goes on, an older raise that was sent to it before.
+        """
+        missed = self._dirt(keyspace).older_than(_RAISED_BY) if self.copy is not None else {}
+        if missed and await self._copies_are_there():
+            named, every = _parted(missed)
+            for model in every:
+                await self._fold_every_tenant(keyspace, model)
+            await self._fold_now(keyspace, named)
+
+    async def _copies_are_there(self) -> bool:
+        try:
+            if self.copy is not None:
+                await self.copy.check()
+        except StoreError:
+            return False
+        return True
 
     async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
         loop = asyncio.get_running_loop()
@@ -205,25 +271,38 @@ class DurableStore(FoldingStore):
         if batch.is_fold:
             return (await self._fold_now(keyspace, {tenant: models}))[tenant]
         look, ledger = self._dirt(keyspace).look({tenant: models}), self._ledger(keyspace)
+        if missed := await self._forwarding.forward(ledger, {tenant: models}):
+            raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        return (await self._raise(keyspace, {tenant: tokens}, look))[tenant]
+        await self._raise(keyspace, {tenant: tokens}, look)
+        # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
+        return tokens
 
     async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger, changes)
         tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
-        return await self._raise(keyspace, tokens, look)
+        await self._raise(keyspace, tokens, look if missed is None else look.incomplete())
+        if missed is not None:
+            raise missed
+        return tokens
 
     def _fold_now_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
         look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        missed = self._forwarding.forward_sync(ledger, changes)
         tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
-        return self._raise_sync(keyspace, tokens, look)
+        self._raise_sync(keyspace, tokens, look if missed is None else look.incomplete())
+        if missed is not None:
+            raise missed
+        return tokens
 
     async def _fold_every_tenant(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        missed = await self._forwarding.forward(ledger, {EVERY_TENANT: [model]})
         await self.engines.run(lambda connection: ledger.fold_every_tenant(connection, model))
         last = EVERY_TENANT
         while True:
@@ -233,10 +312,13 @@ class DurableStore(FoldingStore):
                 break
             await self._raise(keyspace, page, look)
             last = max(page)
+        if missed is not None:
+            raise missed
         marks.settle()
 
     def _fold_every_tenant_sync(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        missed = self._forwarding.forward_sync(ledger, {EVERY_TENANT: [model]})
         self.engines.run_sync(lambda connection: ledger.fold_every_tenant(connection, model))
         last = EVERY_TENANT
         while True:
@@ -246,26 +328,26 @@ class DurableStore(FoldingStore):
                 break
             self._raise_sync(keyspace, page, look)
             last = max(page)
+        if missed is not None:
+            raise missed
         marks.settle()
 
-    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
-        """Raise the copies to tokens that the database has just shown; return the larger ones."""
+    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
+        """Raise the copies to tokens that the database has just shown."""
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
+                await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
-    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> dict[str, Tokens]:
+    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
         if self.copy is None:
             look.settle()
         elif look.may_raise():
             with self._copy_may_be_away():
-                tokens = self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
+                self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
                 look.settle()
-        return tokens
 
     @contextmanager
     def _copy_may_be_away(self) -> Iterator[None]:
@@ -279,14 +361,22 @@ class DurableStore(FoldingStore):
         else:
             self._copy_is_away = False
 
+    @property
+    def _when_tables_are_missing(self) -> str:
+        return (
+            f"If the tables {self._tables.versions} and {self._tables.pending} are missing: create them as you do the "
+            "app's own, by metadata.create_all() or a migration."
+        )
+
     def _ledger(self, keyspace: Keyspace) -> Ledger:
-        return Ledger(self._tables, keyspace.namespace)
+        return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
 
     def _dirt(self, keyspace: Keyspace) -> Dirty:
         return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _COPIES_LAST_LONGER))
 
     def _of_copies(self, keyspace: Keyspace) -> Keyspace:
-        return Keyspace(keyspace.namespace, self._max_stale)
+        # Nothing held for a token may outlive the token.
+        return Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
 
 
 def _parted(changes: Changes) -> tuple[Changes, list[str]]:

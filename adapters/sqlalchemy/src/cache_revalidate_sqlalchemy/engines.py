@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
@@ -14,10 +15,12 @@ from cache_revalidate import CacheRevalidateError, ConfigurationError, StoreErro
 from cache_revalidate_sqlalchemy.ledger import checked_dialect
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _T = TypeVar("_T")
 _THREADS = 8
+_PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
 class Engines:
@@ -33,6 +36,7 @@ class Engines:
             raise ConfigurationError(f"sync_engine is {sync_engine!r}: pass what create_engine returned.")
         checked_dialect(behind.dialect)
         self._asynchronous = None if engine is behind else cast("AsyncEngine", engine)
+        self._all = [each for each in (behind, sync_engine) if each is not None]
         self.sync = sync_engine or (behind if self._asynchronous is None else None)
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache_revalidate")
 
@@ -40,6 +44,20 @@ class Engines:
     def stays_in_thread(self) -> bool:
         """Whether each thread would see another database, as with SQLite's in memory."""
         return self.sync is not None and isinstance(self.sync.pool, SingletonThreadPool | StaticPool)
+
+    @property
+    def schemas(self) -> object:
+        """The engine's `schema_translate_map`."""
+        return self._all[0].get_execution_options().get("schema_translate_map")
+
+    def serve(self, connection: Connection) -> bool:
+        """Say whether a connection is to their database, as far as URLs tell."""
+        place = _place(connection.engine.url)
+        return any(
+            # An engine's dialect is its own, and that of all that `Engine.execution_options` makes of it.
+            connection.dialect is engine.dialect or (place is not None and place == _place(engine.url))
+            for engine in self._all
+        )
 
     async def run(self, work: Callable[[Connection], _T]) -> _T:
         """Run `work` on a connection; raise `StoreError` if the database does not let it."""
@@ -71,3 +89,16 @@ def _failure(error: Exception) -> Exception:
     if isinstance(error, CacheRevalidateError | ArgumentError | InvalidRequestError):
         return error
     return StoreError(f"The database of the version tokens failed: {type(error).__name__}: {error}")
+
+
+def _place(url: URL) -> object:
+    """Return where a database is; None where the URL does not tell, as with SQLite's in memory."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        in_memory = not url.database or ":memory:" in url.database or "mode=memory" in str(url)
+        return None if in_memory else (backend, Path(str(url.database)).resolve())
+    if not url.database:
+        return None
+    sockets = tuple(sorted((name, url.query[name]) for name in ("host", "port", "unix_socket") if name in url.query))
+    backend = "mysql" if backend == "mariadb" else backend
+    return backend, url.host, url.port or _PORTS.get(backend), url.database, sockets

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import bindparam, delete, func, insert, null, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from cache_revalidate import EVERY_TENANT, ConfigurationError, is_token, new_token, token_clock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Dialect, Insert
+    from sqlalchemy import BindParameter, CompoundSelect, Connection, Dialect, Insert, Table
 
     from cache_revalidate_sqlalchemy.tables import Tables
 
@@ -58,13 +60,23 @@ class _EveryTenantPending(Exception):  # noqa: N818
         self.models = sorted(models)
 
 
-class Ledger:
-    """The version rows and pending rows of one namespace."""
+@dataclass(frozen=True, slots=True)
+class PendingRows:
+    """Some of the pending rows that were visible."""
 
-    def __init__(self, tables: Tables, namespace: str) -> None:
+    ids: list[int]
+    changes: dict[str, set[str]]
+    are_all: bool
+
+
+class Ledger:
+    """The version rows and pending rows of one namespace; `schemas` is the `schema_translate_map` of their engine."""
+
+    def __init__(self, tables: Tables, namespace: str, schemas: object = None) -> None:
         self._versions = tables.versions
         self._pending = tables.pending
         self._namespace = namespace
+        self._schemas = schemas
 
     def note(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert a pending row for each pair: in the transaction that touched it, as its last statement."""
@@ -74,7 +86,9 @@ class Ledger:
             for model in sorted(models)
         ]
         if rows:
-            connection.execute(insert(self._pending).inline(), rows)
+            # The app's connection may have a schema for its tenant, where our tables are not.
+            options = {"schema_translate_map": self._schemas}
+            connection.execute(insert(self._pending).inline(), rows, execution_options=options)
 
     def note_alone(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert pending rows in a transaction of their own, for changes that were made elsewhere."""
@@ -87,23 +101,21 @@ class Ledger:
         In most cases that is one statement, which sees in one snapshot that nothing is pending. Else it folds. A token
         that is older than `max_age`, in seconds, is made new.
         """
-        versions, pending = self._versions.c, self._pending.c
-        snapshot = union(
-            select(versions.model, versions.token).where(
-                versions.namespace == self._namespace, versions.tenant == tenant, versions.model.in_(models)
-            ),
-            select(pending.model, null()).where(
-                pending.namespace == self._namespace,
-                pending.tenant.in_([tenant, EVERY_TENANT]),
-                pending.model.in_(models),
-            ),
-        )
         with _single_statement(connection):
-            rows = connection.execute(snapshot).all()
-        tokens = {model: token for model, token in rows if token is not None}
-        if len(tokens) == len(rows) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
+            tokens = self.seen(connection, tenant, models)
+        if len(tokens) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
             return tokens
         return self.fold(connection, {tenant: models}, max_age)[tenant]
+
+    def seen(self, connection: Connection, tenant: str, models: Sequence[str]) -> dict[str, str]:
+        """Return the tokens of those of a tenant's models that have one, and of which nothing pending is seen.
+
+        It is one statement: what it sees is all of one snapshot, that of the transaction on `connection` if it has one.
+        """
+        asked = {"tenant": tenant, "tenants": [tenant, EVERY_TENANT], "models": models, "namespace": self._namespace}
+        rows = connection.execute(_snapshot(self._versions, self._pending), asked).all()
+        changed = {model for model, token in rows if token is None}
+        return {model: token for model, token in rows if is_token(token) and model not in changed}
 
     def fold(
         self, connection: Connection, changes: Mapping[str, Collection[str]], max_age: float = float("inf")
@@ -167,25 +179,54 @@ class Ledger:
             found.setdefault(tenant, set()).add(model)
         return found
 
+    def pending_of(self, connection: Connection, changes: Mapping[str, Collection[str]] | None) -> PendingRows | None:
+        """Return pending rows of `changes`, or of any pairs; None if there are none."""
+        pending = self._pending.c
+        rows = select(pending.id, pending.tenant, pending.model).where(pending.namespace == self._namespace)
+        if changes is not None:
+            models = {model for models in changes.values() for model in models}
+            rows = rows.where(pending.tenant.in_({*changes, EVERY_TENANT}), pending.model.in_(models))
+        with _single_statement(connection):
+            found = connection.execute(rows.limit(_AT_ONCE)).all()
+        if not found:
+            return None
+        pairs: dict[str, set[str]] = {}
+        for row in found:
+            pairs.setdefault(row.tenant, set()).add(row.model)
+        return PendingRows([row.id for row in found], pairs, len(found) < _AT_ONCE)
+
+    def delete_pending(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Delete pending rows that are noted elsewhere by now."""
+        with _fold_transaction(connection):
+            connection.execute(delete(self._pending).where(self._pending.c.id.in_(ids)))
+
     def _fold_some(
         self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
     ) -> dict[tuple[str, str], str]:
+        folded: set[str] = set()
+
         def fold() -> dict[tuple[str, str], str]:
             if len(pairs) >= _MANY and connection.dialect.name == "postgresql":
                 connection.execute(_POSTGRES_SETTINGS_FOR_MANY)
             tokens = self._lock(connection, pairs)
-            every = {(EVERY_TENANT, model) for _, model in pairs}
+            # What comes after its model was folded was committed after the call; or this would never end.
+            every = {(EVERY_TENANT, model) for _, model in pairs if model not in folded}
             touched = self._take_pending(connection, pairs, unless=every)
             due = touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}
             made = {pair: new_token(tokens[pair]) for pair in sorted(due)}
             self._write(connection, made)
             return tokens | made
 
-        return self._in_turns(connection, fold)
+        return self._in_turns(connection, fold, folded)
 
-    def _in_turns(self, connection: Connection, fold: Callable[[], _T]) -> _T:
-        """Run a fold in a transaction of its own; first in another what it finds that it needs."""
-        for turn in range(_TRIES):
+    def _in_turns(self, connection: Connection, fold: Callable[[], _T], folded: set[str] | None = None) -> _T:
+        """Run a fold in a transaction of its own; first in another what it finds that it needs.
+
+        The models of which every tenant was folded before it are added to `folded`.
+        """
+        tries = 0
+        while tries < _TRIES:
+            tries += 1
             try:
                 with _fold_transaction(connection):
                     return fold()
@@ -195,9 +236,12 @@ class Ledger:
             except _EveryTenantPending as pending:
                 for model in pending.models:
                     self.fold_every_tenant(connection, model)
+                if folded is not None:
+                    folded.update(pending.models)
+                    tries -= 1
             except DBAPIError as error:
                 # Two folds that deadlocked all the same, say: one was rolled back, and did nothing.
-                if error.connection_invalidated or turn == _TRIES - 1 or connection.dialect.name == "sqlite":
+                if error.connection_invalidated or tries == _TRIES or connection.dialect.name == "sqlite":
                     raise
         raise RuntimeError(f"A fold came to no end in {_TRIES} turns: are version rows deleted by somebody?")
 
@@ -310,6 +354,25 @@ def _single_statement(connection: Connection) -> Iterator[None]:
         connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         yield
+
+
+@lru_cache(maxsize=16)
+def _snapshot(versions: Table, pending: Table) -> CompoundSelect[Any]:
+    """Return the query for a tenant's version rows, and for pending rows as such without a token."""
+    namespace: BindParameter[str] = bindparam("namespace")
+    models: BindParameter[Any] = bindparam("models", expanding=True)
+    return union(
+        select(versions.c.model, versions.c.token).where(
+            versions.c.namespace == namespace,
+            versions.c.tenant == bindparam("tenant"),
+            versions.c.model.in_(models),
+        ),
+        select(pending.c.model, null()).where(
+            pending.c.namespace == namespace,
+            pending.c.tenant.in_(bindparam("tenants", expanding=True)),
+            pending.c.model.in_(models),
+        ),
+    )
 
 
 def _is_due(token: str, max_age: float) -> bool:

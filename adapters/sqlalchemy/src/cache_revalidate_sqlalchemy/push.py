@@ -73,11 +73,14 @@ class Pusher:
             push.finish()
 
     def push_behind(self, pairs: Pairs, *, noted: bool) -> None:
-        """Push `pairs`; where that needs a connection, don't wait, as the last of the pool may be the caller's."""
+        """Push `pairs` of a COMMIT whose end nobody has told.
+
+        Where that needs a connection, don't wait, as the last of the pool may be the caller's.
+        """
         if not self._folds:
             self.push(pairs)
             return
-        push = self.begin(pairs, noted=noted)
+        push = self.begin(pairs, noted=noted, in_doubt=True)
         if isinstance(push, _Awaited):
             push.released.set()
         elif isinstance(push, _InThread):
@@ -90,6 +93,9 @@ class Pusher:
         if not pairs:
             return None
         folds = noted and self._folds
+        if folds and isinstance(self._revalidator.store, DurableStore):
+            # At once: the fold may begin long after the commit has returned.
+            self._revalidator.store.mark(self._revalidator.keyspace, pairs)
         if _can_await():
             door = partial(self._revalidator.fold_many, in_doubt=in_doubt) if folds else self._revalidator.bump_many
             return self._begin_task(partial(door, pairs), deferred=self._folds)

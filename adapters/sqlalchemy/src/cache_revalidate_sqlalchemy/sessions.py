@@ -27,7 +27,7 @@ class Work:
         self.asked: Pending[None] = Pending()
         """What the app asked to be bumped, on no connection in particular."""
         self.connections: set[ConnectionState] = set()
-        self.push: Push | None = None
+        self.pushes: list[Push] = []
         self.noted: set[InstanceState[Any]] = set()
         """The objects whose rows this flush writes and that are noted, from before their UPDATE on."""
         self.flush: UOWTransaction | SessionTransaction | None = None
@@ -177,15 +177,16 @@ class Sessions:
             work.pending.release(savepoint, _enclosing(savepoint))
             work.asked.release(savepoint, _enclosing(savepoint))
             return
-        due: Pairs = {}
+        due: dict[bool, Pairs] = {True: {}, False: {}}
         for state in work.connections:
             # A session that was joined to a transaction it does not end has committed nothing yet.
             if state.is_undecided:
                 merge(state.pairs, work.take(state))
             else:
-                merge(due, state.take())
+                merge(due[state.notes], state.take())
         # Begun here, where a cancellation has not had its chance yet, and awaited when the connections are returned.
-        work.push = self._pusher.begin(due)
+        pushes = (self._pusher.begin(pairs, noted=noted) for noted, pairs in due.items())
+        work.pushes += [push for push in pushes if push is not None]
 
     def _rolled_back(self, session: Session) -> None:
         work = self._works.get(session)
@@ -216,12 +217,10 @@ class Sessions:
             state.owner = None
             if state.is_undecided:
                 merge(state.pairs, left)
-            elif state.autocommit:
-                merge(written, left)
-            elif state.commit_sent:
-                merge(in_doubt, left)
-        if work.push is not None:
-            work.push.finish()
+            elif state.may_be_durable:
+                merge(in_doubt if state.notes else written, left)
+        for push in work.pushes:
+            push.finish()
         self._pusher.push(in_doubt, in_doubt=True)
         self._pusher.push(written, noted=False)
 

@@ -1,32 +1,50 @@
--- KEYS: one hash per tenant. ARGV: the operation, the expiry, then for each key the number of its models, the models,
--- and what is given for each. Answers the tokens in that order.
+-- KEYS: one hash per tenant, whose fields are models and hold a token and the millisecond at which it is forgotten.
+-- ARGV: the operation, the expiry, then for each key the number of its models, the models, and what is given for each.
+-- Answers the tokens in that order.
 
 local answer = {}
 local at = 3
+local latest = milliseconds + expiry
+
+local function parse(value)
+  if type(value) ~= 'string' then
+    return nil
+  end
+  local token, ends = string.match(value, '^(%d+) (%d+)$')
+  if is_token(token) and tonumber(ends) > milliseconds then
+    return token, tonumber(ends)
+  end
+end
 
 for _, key in ipairs(KEYS) do
   local count = tonumber(ARGV[at])
   local models = {unpack(ARGV, at + 1, at + count)}
-  local held = {}
+  local values = {}
   local kind = redis.call('TYPE', key).ok
   if kind == 'hash' then
-    held = redis.call('HMGET', key, unpack(models))
+    values = redis.call('HMGET', key, unpack(models))
   elseif kind ~= 'none' then
     redis.call('DEL', key)
   end
   local changed = {}
   for i, model in ipairs(models) do
-    local token = operate(held[i], ARGV[at + count + i])
-    if token ~= '' and token ~= held[i] then
+    local held, ends = parse(values[i])
+    local token = operate(held, ARGV[at + count + i])
+    -- A token's life begins when it is made, and no other's makes it longer.
+    if token ~= '' and (token ~= held or ends > latest) then
       table.insert(changed, model)
-      table.insert(changed, token)
+      table.insert(changed, string.format('%s %.0f', token, latest))
     end
     table.insert(answer, token)
   end
   if #changed > 0 then
     redis.call('HSET', key, unpack(changed))
   end
-  limit_life(key)
+  -- The key goes when its last token is forgotten.
+  local left = redis.call('PTTL', key)
+  if left == -1 or (#changed > 0 and left < expiry) then
+    redis.call('PEXPIRE', key, expiry)
+  end
   at = at + 1 + 2 * count
 end
 

@@ -46,8 +46,9 @@ class ScriptCall:
 def by_hash(operation: Operation, keyspace: Keyspace, changes: Changes) -> ScriptCall:
     """Lay tokens out in one hash per tenant, whose fields are models.
 
-    The braces make the tenant a cluster hash tag. The hash expires as one, a time after it was made that is never
-    prolonged, so a bump that was lost is made good by then at the latest.
+    The braces make the tenant a cluster hash tag. Each field says when its token is forgotten: the expiry after it was
+    made, which nothing prolongs, so a bump that was lost is made good by then at the latest. Had the hash one expiry
+    for all, a token could be forgotten as soon as it is made, and an older one that is still on its way come after it.
     """
     keys, arguments = [], [operation, _milliseconds(keyspace)]
     for tenant, models in changes.items():

@@ -124,17 +124,17 @@ class RedisStore(CopyStore):
 
     async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
         """Forget the keys in which these tenants' models are."""
-        keys = self._layout.keys(keyspace, changes)
-        await self._ask(lambda client: client.unlink(*keys))
+        if keys := self._layout.keys(keyspace, changes):
+            await self._ask([lambda client: client.unlink(*keys)])
 
     def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
         """Forget the keys in which these tenants' models are."""
-        keys = self._layout.keys(keyspace, changes)
-        self._ask_sync(lambda client: client.unlink(*keys))
+        if keys := self._layout.keys(keyspace, changes):
+            self._ask_sync(lambda client: client.unlink(*keys))
 
     async def check(self) -> None:
         """Raise `StoreError` unless Redis answers a PING."""
-        await self._ask(_ping)
+        await self._ask([_ping])
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
@@ -154,11 +154,12 @@ class RedisStore(CopyStore):
             # This read finds out whether Redis is back; the others go on without it until it has.
             self._resume_at = now + _PAUSE
         call = self._layout.call(operation, keyspace, {tenant: models})
-        return (await self._ask(lambda client: _run(client, call)))[tenant]
+        return (await self._ask([partial(_run, call)]))[0][tenant]
 
     async def _write(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
-        return await self._ask(lambda client: _run_all(client, calls))
+        answers = await self._ask([partial(_run, call) for call in calls])
+        return {tenant: tokens for answer in answers for tenant, tokens in answer.items()}
 
     def _write_sync(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
@@ -169,19 +170,16 @@ class RedisStore(CopyStore):
         parts = [{tenant: models} for tenant, models in changes.items()] if self._clustered else [changes]
         return [self._layout.call(operation, keyspace, part) for part in parts]
 
-    async def _ask(self, question: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
+    async def _ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
         try:
             with cancellation_kept():
                 async with asyncio.timeout(self._timeout):
                     connection = await self._connected()
-                    async with connection.turn:
-                        # A cluster's client that knows no nodes yet would send its first command to any of them.
-                        await connection.client.initialize()
-                        answer = await question(connection.client)
+                    answers = await connection.ask(questions)
         except Exception as error:
             raise self._failed(error) from error
         self._outage = None
-        return answer
+        return answers
 
     def _ask_sync(self, question: Callable[[SyncClient], _T]) -> _T:
         try:
@@ -244,27 +242,33 @@ class _Connection:
     lifetime: AsyncGenerator[AsyncClient, None]
     turn: asyncio.Semaphore
 
+    async def ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
+        """Ask all at once, as far as there are turns; if one fails, raise its error."""
+        if len(questions) == 1:
+            return [await self._ask(questions[0])]
+        # All are waited for, so that none goes on behind the back of a caller who was told of a failure.
+        asked = await asyncio.gather(*map(self._ask, questions), return_exceptions=True)
+        answers = []
+        for answer in asked:
+            if isinstance(answer, BaseException):
+                raise answer
+            answers.append(answer)
+        return answers
 
-async def _run(client: AsyncClient, call: ScriptCall) -> dict[str, Tokens]:
+    async def _ask(self, question: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
+        async with self.turn:
+            # A cluster's client that does not know the nodes yet would send its first command to any of them.
+            await self.client.initialize()
+            return await question(self.client)
+
+
+async def _run(call: ScriptCall, client: AsyncClient) -> dict[str, Tokens]:
     arguments: tuple[Any, ...] = (len(call.keys), *call.keys, *call.arguments)
     try:
         answer = await client.evalsha(call.script.sha, *arguments)
     except redis.exceptions.NoScriptError:
         answer = await client.eval(call.script.text, *arguments)
     return call.tokens(answer)
-
-
-async def _run_all(client: AsyncClient, calls: list[ScriptCall]) -> dict[str, Tokens]:
-    if len(calls) == 1:
-        return await _run(client, calls[0])
-    # All are waited for, so that none goes on behind the back of a caller who was told of a failure.
-    answers = await asyncio.gather(*(_run(client, call) for call in calls), return_exceptions=True)
-    minted: dict[str, Tokens] = {}
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-        minted |= answer
-    return minted
 
 
 def _run_all_sync(client: SyncClient, calls: list[ScriptCall]) -> dict[str, Tokens]:

@@ -6,14 +6,14 @@ local answer = {}
 for i, key in ipairs(KEYS) do
   local held = redis.pcall('GET', key) -- of a key that is no string, an error, which is no token
   local token = operate(held, ARGV[i + 2])
-  if token ~= '' and token ~= held then
-    if operation == 'raise' and is_token(held) then
-      redis.call('SET', key, token, 'KEEPTTL')
-    else
-      redis.call('SET', key, token)
+  if token ~= '' then
+    local left = redis.call('PTTL', key)
+    if token ~= held then
+      redis.call('SET', key, token, 'PX', expiry)
+    elseif left == -1 or left > expiry then
+      redis.call('PEXPIRE', key, expiry)
     end
   end
-  limit_life(key)
   answer[i] = token
 end
 

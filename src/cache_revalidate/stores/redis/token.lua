@@ -5,6 +5,7 @@ local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' 
 local expiry = tonumber(ARGV[2]) -- milliseconds
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local milliseconds = math.floor(now / 1000)
 
 local function is_token(value)
   return type(value) == 'string' and #value == 20 and string.find(value, '^[0-8]%d+$') ~= nil
@@ -28,10 +29,3 @@ local function operate(held, given)
   return is_token(held) and held or ''
 end
 
--- Staleness after a lost bump lasts as long as the key: no key may outlive the expiry, whoever touched it.
-local function limit_life(key)
-  local left = redis.call('PTTL', key)
-  if left == -1 or left > expiry then
-    redis.call('PEXPIRE', key, expiry)
-  end
-end

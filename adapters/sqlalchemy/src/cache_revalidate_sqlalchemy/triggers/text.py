@@ -23,7 +23,7 @@ Place: TypeAlias = tuple[str, str]
 SEARCH_PATH: Final = "search_path=pg_catalog, pg_temp"
 """What a function's names are looked for in, whatever its caller has set."""
 
-# Of the named style, or a per cent sign in a name would be doubled for a driver that is told of no parameters.
+# Of the named style, as in `ways`.
 _preparer: Final = postgresql.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]
 _LONGEST: Final = 63  # bytes of a name; PostgreSQL cuts what is longer
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Column
     from sqlalchemy.orm import Mapper
 
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+# Of the named style, or a per cent sign in a name would be doubled for a driver that is told of no parameters.
+_DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

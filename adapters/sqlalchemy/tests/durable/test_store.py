@@ -1,0 +1,184 @@
+"""What the store does beside folding: it shares folds, raises what others took, marks what is not folded, sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label, sync_engine
+from adapters.sqlalchemy.tests.durable.databases import Database, count_pending, empty, revalidator_on
+from sqlalchemy import Engine, StaticPool, insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from cache_revalidate import Keyspace, MemoryStore, Revalidator
+from cache_revalidate_sqlalchemy import DurableStore, attach
+from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
+
+GetDatabase = Callable[..., Database]
+KEYSPACE = Keyspace("cache_revalidate", 60)
+
+
+@pytest.fixture(params=["sqlite3", "psycopg"])
+def engine(request: pytest.FixtureRequest, shared_database: GetDatabase) -> Iterator[Engine]:
+    """Give an engine of two databases."""
+    with shared_database(request.param).sync_engine(request.param) as engine:
+        empty(engine)
+        yield engine
+
+
+def note_labels(engine: Engine, *tenants: str) -> None:
+    """Note that tenants' labels were touched, as a process does that dies after its commit."""
+    with engine.begin() as connection:
+        rows = [{"namespace": "cache_revalidate", "model": "label", "tenant": tenant} for tenant in tenants]
+        connection.execute(insert(TABLES.pending), rows)
+
+
+async def token(revalidator: Revalidator) -> str:
+    """Return the token of one tenant's labels."""
+    return (await revalidator.tokens(1, "label"))["label"]
+
+
+async def test_what_another_fold_took_is_raised_all_the_same(engine: Engine) -> None:
+    """A commit raises its token also when another's fold made it, which has not raised it yet, and may never."""
+    copy = MemoryStore()
+    ours = revalidator_on(DurableStore(engine, TABLES, copy))
+    before = await token(ours)
+    note_labels(engine, "1")
+    without_copies = revalidator_on(DurableStore(engine, TABLES))
+    now = await token(without_copies)
+    assert await copy.peek(KEYSPACE, "1", ["label"]) == {"label": before}
+    assert await ours.fold_many({1: ["label"]}) == {"1": {"label": now}}
+    assert await copy.peek(KEYSPACE, "1", ["label"]) == {"label": now}
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_own_writes_are_read_at_once(engine: Engine, background: bool) -> None:
+    """In the background, too, a process never answers its own commits by the copies of before."""
+    copy = MemoryStore()
+    revalidator = revalidator_on(DurableStore(engine, TABLES, copy))
+    sessions: sessionmaker[Session] = sessionmaker(engine)
+    attachment = attach(revalidator, sessions, ATTACHED, background=background)
+    last = await token(revalidator)
+    for _ in range(10):
+
+        def write() -> None:
+            with sessions.begin() as session:
+                session.add(Label(account_id=1))
+
+        await asyncio.to_thread(write)
+        now = await token(revalidator)
+        assert now > last
+        last = now
+    deadline = asyncio.get_running_loop().time() + 5
+    while count_pending(engine) or engine.pool.checkedout():  # type: ignore[attr-defined]
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+    attachment.detach()
+
+
+async def test_a_sweep_folds_what_nobody_has(engine: Engine) -> None:
+    """While the app runs, what a dead process has noted is folded and raised, of however many tenants."""
+    copy = MemoryStore()
+    revalidator = revalidator_on(DurableStore(engine, TABLES, copy, sweep_every=0.05))
+    before = await token(revalidator)
+    async with revalidator.lifespan():
+        note_labels(engine, *map(str, range(1, 701)), *["1"] * 3)
+        deadline = asyncio.get_running_loop().time() + 20
+        while count_pending(engine):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+        while (held := await copy.peek(KEYSPACE, "1", ["label"]))["label"] == before:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.02)
+    assert held["label"] > before
+
+
+def test_many_rows_are_forwarded(database_of: GetDatabase) -> None:
+    """However many rows another database holds, they are forwarded in turns, none twice."""
+    with (
+        database_of("sqlite3").sync_engine("sqlite3") as home,
+        database_of("sqlite3", "other").sync_engine("sqlite3") as other,
+    ):
+        note_labels(other, *map(str, range(1203)))
+        store = DurableStore(home, TABLES, others=[other])
+
+        async def forward() -> None:
+            await store._forwarding.forward(store._ledger(KEYSPACE))
+
+        asyncio.run(forward())
+        assert (count_pending(home), count_pending(other)) == (1203, 0)
+
+
+def test_a_database_in_memory() -> None:
+    """A database that one thread sees alone is asked in that thread."""
+    with sync_engine("sqlite://", poolclass=StaticPool) as engine:
+        revalidator = revalidator_on(DurableStore(engine, TABLES, MemoryStore()))
+        sessions: sessionmaker[Session] = sessionmaker(engine)
+        attachment = attach(revalidator, sessions, ATTACHED)
+        before = asyncio.run(token(revalidator))
+        with sessions.begin() as session:
+            session.add(Label(account_id=1))
+        assert asyncio.run(token(revalidator)) > before
+        assert count_pending(engine) == 0
+        attachment.detach()
+
+
+class Answers:
+    """Counts the batches that are begun, and ends each when it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.ends: list[asyncio.Future[dict[str, str]]] = []
+
+    async def __call__(self, _: str, batch: Batch) -> dict[str, str]:
+        """Begin a batch."""
+        self.batches.append(batch)
+        self.ends.append(asyncio.get_running_loop().create_future())
+        return await self.ends[-1]
+
+    async def begun(self, count: int) -> None:
+        """Wait until so many were begun."""
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(self.batches) == count
+
+
+async def test_an_answer_is_shared_by_those_who_came_before_it_began() -> None:
+    """Who comes while a fold runs waits for the next, together with all who came meanwhile."""
+    answers = Answers()
+    sharing: Sharing[str] = Sharing(answers)
+
+    def ask(model: str, *, is_fold: bool = False) -> asyncio.Task[dict[str, str]]:
+        return asyncio.create_task(sharing.ask("1", [model], is_fold=is_fold))
+
+    first = [ask("label"), ask("inbox")]
+    await answers.begun(1)
+    late = [ask("label"), ask("team", is_fold=True), ask("label")]
+    await answers.begun(1)
+    assert (answers.batches[0].models, answers.batches[0].is_fold) == ({"label", "inbox"}, False)
+    answers.ends[0].set_result({"label": "old"})
+    assert [await task for task in first] == [{"label": "old"}] * 2
+    await answers.begun(2)
+    assert (answers.batches[1].models, answers.batches[1].is_fold) == ({"label", "team"}, True)
+    late[0].cancel()
+    answers.ends[1].set_result({"label": "new"})
+    assert [await task for task in late[1:]] == [{"label": "new"}] * 2
+    with pytest.raises(asyncio.CancelledError):
+        await late[0]
+
+
+async def test_a_failure_is_told_to_all_who_share_it() -> None:
+    """An error reaches everyone who waits for the answer, and none who comes after."""
+    answers = Answers()
+    sharing: Sharing[str] = Sharing(answers)
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(sharing.ask("1", ["label"], is_fold=False)) for _ in range(3)]
+    await answers.begun(1)
+    answers.ends[0].set_exception(ConnectionError("gone"))
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(result) for result in results] == ["gone"] * 3
+    after = asyncio.create_task(sharing.ask("1", ["label"], is_fold=False))
+    await answers.begun(2)
+    answers.ends[1].set_result({})
+    assert await after == {}

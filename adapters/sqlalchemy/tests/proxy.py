@@ -1,0 +1,61 @@
+"""A TCP proxy before a database, by which a test decides what its answers become."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Proxy:
+    """A TCP proxy that can keep the server's answers from the client, on the connection that first sends something."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._upstream = (host, port)
+        self.held = asyncio.Event()
+        self.hold_after: bytes | None = None
+        self._held_connection: asyncio.StreamWriter | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def cut(self) -> None:
+        """Close the connection whose answers are held."""
+        if self._held_connection is not None:
+            self._held_connection.close()
+
+    def cut_all(self) -> None:
+        """Close all connections."""
+        for writer in self._writers:
+            writer.close()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        """Serve on a free port of the loopback, which is given."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            self.cut_all()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        for each in (writer, upstream_writer):
+            each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._writers.append(each)
+        await asyncio.gather(self._to_server(reader, upstream_writer, writer), self._to_client(upstream_reader, writer))
+
+    async def _to_server(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
+        while data := await reader.read(65536):
+            if self._held_connection is None and self.hold_after is not None and self.hold_after in data:
+                self._held_connection = client
+            writer.write(data)
+        writer.close()
+
+    async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self._held_connection is writer:
+                self.held.set()
+                continue
+            writer.write(data)
+        writer.close()
