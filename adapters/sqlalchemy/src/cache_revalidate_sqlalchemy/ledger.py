@@ -31,11 +31,17 @@ _TRIES: Final = 5
 _AT_ONCE: Final = 500
 """How many rows one statement names at the most: SQLite's limit for parameters is the lowest."""
 
+_SWEPT_AT_ONCE: Final = 100
+
 # A fold waits for another of the same pair, which takes milliseconds, unless its process was stopped meanwhile. Its
 # own commit need not reach the disk before it returns: a fold that is lost in a crash is made again.
 _POSTGRES_SETTINGS: Final = select(
     func.set_config("lock_timeout", "3s", True), func.set_config("synchronous_commit", "off", True)
 )
+
+# A prepared statement's generic plan compares each row with each of many tenants in turn: twenty times slower.
+_MANY: Final = 10
+_POSTGRES_SETTINGS_FOR_MANY: Final = select(func.set_config("plan_cache_mode", "force_custom_plan", True))
 
 
 class _Missing(Exception):  # noqa: N818 - a turn that a fold takes, caught below
@@ -156,11 +162,18 @@ class Ledger:
         return newest
 
     def pending_until(self, connection: Connection, newest: int) -> dict[str, set[str]]:
-        """Return the pairs that have pending rows whose id is `newest` at the most."""
+        """Return some of the pairs that have pending rows whose id is `newest` at the most; none if there are none."""
         pending = self._pending.c
-        pairs = select(pending.tenant, pending.model).where(pending.namespace == self._namespace, pending.id <= newest)
+        pairs = (
+            select(pending.tenant, pending.model)
+            .where(pending.namespace == self._namespace, pending.id <= newest)
+            .group_by(pending.tenant, pending.model)
+            # Several processes come for the same: each takes others first, and finds less when it comes again.
+            .order_by(func.random())
+            .limit(_SWEPT_AT_ONCE)
+        )
         with _single_statement(connection):
-            rows = connection.execute(pairs.distinct().limit(_AT_ONCE)).all()
+            rows = connection.execute(pairs).all()
         found: dict[str, set[str]] = {}
         for tenant, model in rows:
             found.setdefault(tenant, set()).add(model)
@@ -193,14 +206,16 @@ class Ledger:
         folded: set[str] = set()
 
         def fold() -> dict[tuple[str, str], str]:
+            if len(pairs) >= _MANY and connection.dialect.name == "postgresql":
+                connection.execute(_POSTGRES_SETTINGS_FOR_MANY)
             tokens = self._lock(connection, pairs)
             # What comes after its model was folded was committed after the call; or this would never end.
             every = {(EVERY_TENANT, model) for _, model in pairs if model not in folded}
             touched = self._take_pending(connection, pairs, unless=every)
-            for pair in sorted(touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}):
-                tokens[pair] = new_token(tokens[pair])
-                self._write(connection, pair, tokens[pair])
-            return tokens
+            due = touched | {pair for pair in pairs if _is_due(tokens[pair], max_age)}
+            made = {pair: new_token(tokens[pair]) for pair in sorted(due)}
+            self._write(connection, made)
+            return tokens | made
 
         return self._in_turns(connection, fold, folded)
 
@@ -233,18 +248,24 @@ class Ledger:
     def _lock(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Lock version rows, and return their tokens; raise `_Missing` unless all are there."""
         tokens: dict[tuple[str, str], str] = {}
-        models_of: dict[str, list[str]] = {}
-        for tenant, model in pairs:
-            models_of.setdefault(tenant, []).append(model)
         versions = self._versions.c
-        # Pairs are sorted, and so are the locks that a statement takes: two folds never wait for each other.
-        for tenant, models in models_of.items():
-            rows = (versions.namespace == self._namespace, versions.tenant == tenant, versions.model.in_(models))
+        # In the order of models, then of tenants, which is also the primary key's: two folds never wait for each other.
+        for tenants, models in _rectangles(pairs):
+            rows = (
+                versions.namespace == self._namespace,
+                versions.model.in_(models),
+                versions.tenant.in_(tenants),
+            )
             if connection.dialect.name == "sqlite":
                 # SQLite locks the whole database, at the first statement that writes.
                 connection.execute(update(self._versions).where(*rows).values(token=versions.token))
-            locked = select(versions.model, versions.token).where(*rows).order_by(versions.model).with_for_update()
-            tokens.update(((tenant, model), token) for model, token in connection.execute(locked))
+            locked = (
+                select(versions.tenant, versions.model, versions.token)
+                .where(*rows)
+                .order_by(versions.model, versions.tenant)
+                .with_for_update()
+            )
+            tokens.update(((tenant, model), token) for tenant, model, token in connection.execute(locked))
         if len(tokens) < len(pairs):
             raise _Missing(pair for pair in pairs if pair not in tokens)
         return tokens
@@ -268,23 +289,32 @@ class Ledger:
         rows = connection.execute(visible).all()
         if every := {row.model for row in rows if (row.tenant, row.model) in unless}:
             raise _EveryTenantPending(every)
-        mine = [row for row in rows if (row.tenant, row.model) in pairs]
+        wanted = set(pairs)
+        mine = [row for row in rows if (row.tenant, row.model) in wanted]
         # By their ids: a DELETE by pair would wait, in InnoDB, for the rows of transactions that are under way.
         for some in _parts([row.id for row in mine]):
             connection.execute(delete(self._pending).where(pending.id.in_(some)))
         return {(row.tenant, row.model) for row in mine}
 
-    def _write(self, connection: Connection, pair: tuple[str, str], token: str) -> None:
+    def _write(self, connection: Connection, tokens: Mapping[tuple[str, str], str]) -> None:
+        if not tokens:
+            return
         versions = self._versions.c
-        tenant, model = pair
-        row = (versions.namespace == self._namespace, versions.tenant == tenant, versions.model == model)
-        connection.execute(update(self._versions).where(*row).values(token=token))
+        row = (
+            versions.namespace == self._namespace,
+            versions.tenant == bindparam("of_tenant"),
+            versions.model == bindparam("of_model"),
+        )
+        connection.execute(
+            update(self._versions).where(*row).values(token=bindparam("new_token")),
+            [{"of_tenant": tenant, "of_model": model, "new_token": token} for (tenant, model), token in tokens.items()],
+        )
 
     def _mint(self, connection: Connection, pairs: Sequence[tuple[str, str]]) -> None:
         """Insert the version rows that are still missing, each with a token that nobody has seen."""
         rows = [
             {"namespace": self._namespace, "model": model, "tenant": tenant, "token": new_token()}
-            for tenant, model in sorted(pairs)
+            for model, tenant in sorted((model, tenant) for tenant, model in pairs)
         ]
         connection.execute(self._insert_missing(connection.dialect), rows)
 
@@ -347,6 +377,18 @@ def _snapshot(versions: Table, pending: Table) -> CompoundSelect[Any]:
 
 def _is_due(token: str, max_age: float) -> bool:
     return not is_token(token) or token_clock(new_token()) - token_clock(token) > max_age * 1_000_000
+
+
+def _rectangles(pairs: Collection[tuple[str, str]]) -> Iterator[tuple[list[str], list[str]]]:
+    """Part pairs into sets of tenants and models of which each tenant has each model: one statement names them."""
+    tenants = sorted({tenant for tenant, _ in pairs})
+    models = sorted({model for _, model in pairs})
+    if len(pairs) == len(tenants) * len(models):
+        yield tenants, models
+        return
+    wanted = set(pairs)
+    for model in models:
+        yield [tenant for tenant in tenants if (tenant, model) in wanted], [model]
 
 
 def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

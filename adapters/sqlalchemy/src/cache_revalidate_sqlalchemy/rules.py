@@ -96,18 +96,18 @@ def compile_rules(revalidator: Revalidator, given: Mapping[Any, Tenant | Touch])
     mappers: dict[type, Mapper[Any]] = {}
     for key, source in given.items():
         if isinstance(key, Table):
-            touched = _touch(revalidator, source, key.name, f"the table {key.name}")
+            touched = touch_of(revalidator, source, key.name, f"the table {key.name}")
             tables[key] = (*tables.get(key, ()), _table_rule(key, touched))
             associations.setdefault(key, []).append(_Association(touched, None))
             continue
-        mapper = mappers[key] = _mapper(key)
-        touched = _touch(revalidator, source, underscore(key.__name__), key.__name__)
+        mapper = mappers[key] = mapper_of(key)
+        touched = touch_of(revalidator, source, underscore(key.__name__), key.__name__)
         rule = rows[key] = RowRule(touched.models, source_of(mapper, touched.tenant))
         for table in _tables(mapper):
             has_tenant = rule.source.held is not None and not rule.source.held.columns.isdisjoint(table.c)
             tables[table] = (*tables.get(table, ()), TableRule(rule.models, rule.source.held, has_tenant))
             associations.setdefault(table, []).append(_Association(touched, mapper))
-    relationships = _many_to_many(mappers.values())
+    relationships = many_to_many(mappers.values())
     written = {relationship.secondary for relationship in relationships}
     for table, found in associations.items():
         if table not in written and any(each.mapper is None and each.is_path for each in found):
@@ -125,7 +125,8 @@ def underscore(name: str) -> str:
     return re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
 
 
-def _mapper(cls: Any) -> Mapper[Any]:
+def mapper_of(cls: Any) -> Mapper[Any]:
+    """Return the mapper of a class that is a key of the mapping; raise `ConfigurationError` if it has none."""
     mapper = sa_inspect(cls, raiseerr=False)
     if not isinstance(mapper, Mapper) or not isinstance(cls, type):
         raise ConfigurationError(f"{cls!r} is neither a mapped class nor a Table: the keys of the mapping are those.")
@@ -137,7 +138,8 @@ def _tables(mapper: Mapper[Any]) -> set[Table]:
     return {table for sub in mapper.self_and_descendants for table in sub.tables if isinstance(table, Table)}
 
 
-def _touch(revalidator: Revalidator, given: Tenant | Touch, name: str, what: str) -> Touch:
+def touch_of(revalidator: Revalidator, given: Tenant | Touch, name: str, what: str) -> Touch:
+    """Return what is said of a key, checked, with the models that it means by its own `name`, if none are said."""
     touched = given if isinstance(given, Touch) else Touch((name,), given)
     try:
         models = revalidator.known_models(touched.models)
@@ -180,7 +182,7 @@ class _Association:
         """Say whether the path that begins with `head` begins at this end of a relationship."""
         if self.mapper is None:
             return underscore(end.class_.__name__) == head
-        return _related(self.mapper.relationships[head].mapper.class_, end.class_)
+        return related(self.mapper.relationships[head].mapper.class_, end.class_)
 
 
 def _links(
@@ -192,7 +194,7 @@ def _links(
     for relationship in relationships:
         parent, child = relationship.parent, relationship.mapper
         said = associations.get(cast("Table", relationship.secondary), ())
-        if not said and not any(_related(end.class_, cls) for end in (parent, child) for cls in classes):
+        if not said and not any(related(end.class_, cls) for end in (parent, child) for cls in classes):
             continue
         told = [_told(relationship, association) for association in said]
         link = Link(
@@ -204,11 +206,13 @@ def _links(
     return links
 
 
-def _related(cls: type, other: type) -> bool:
+def related(cls: type, other: type) -> bool:
+    """Say whether one of two classes is a subclass of the other."""
     return issubclass(cls, other) or issubclass(other, cls)
 
 
-def _many_to_many(mappers: Iterable[Mapper[Any]]) -> list[RelationshipProperty[Any]]:
+def many_to_many(mappers: Iterable[Mapper[Any]]) -> list[RelationshipProperty[Any]]:
+    """Return the relationships of the mappers, and of those beside them, that write to a secondary table."""
     registries = {mapper.registry for mapper in mappers}
     return [
         relationship

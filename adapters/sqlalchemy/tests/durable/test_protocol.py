@@ -196,9 +196,10 @@ def _look_at_versions_alone(patch: pytest.MonkeyPatch) -> None:
 def _raise_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     write = Ledger._write
 
-    def write_and_raise(self: Ledger, connection: Any, pair: tuple[str, str], token: str) -> None:
-        write(self, connection, pair, token)
-        connection.engine.copies.raise_tokens_sync(KEYSPACE, {pair[0]: {pair[1]: token}})
+    def write_and_raise(self: Ledger, connection: Any, tokens: dict[tuple[str, str], str]) -> None:
+        write(self, connection, tokens)
+        for (tenant, model), token in tokens.items():
+            connection.engine.copies.raise_tokens_sync(KEYSPACE, {tenant: {model: token}})
 
     patch.setattr(Ledger, "_write", write_and_raise)
     started = World.engine
@@ -243,8 +244,8 @@ def _make_the_token_before_the_lock(patch: pytest.MonkeyPatch) -> None:
         made[id(connection)] = new_token()
         return lock(self, connection, pairs)
 
-    def write_made(self: Ledger, connection: Any, pair: tuple[str, str], _: str) -> None:
-        write(self, connection, pair, made[id(connection)])
+    def write_made(self: Ledger, connection: Any, tokens: dict[tuple[str, str], str]) -> None:
+        write(self, connection, dict.fromkeys(tokens, made[id(connection)]))
 
     patch.setattr(Ledger, "_lock", make_and_lock)
     patch.setattr(Ledger, "_write", write_made)
