@@ -74,6 +74,7 @@ async def _keep_alive(worker: Worker, over: asyncio.Event) -> None:
     while not over.is_set():
         if worker.has_died:
             await asyncio.to_thread(worker.revive)
+        worker.resume_unless_held()
         await asyncio.sleep(_LOOK_EVERY)
 
 

@@ -181,14 +181,12 @@ async def worker_stopped(stage: Stage, *, long: bool) -> None:
     worker = stage.topology.workers[number]
     reading = [asyncio.create_task(client.read(number)) for client in stage.clients]
     await asyncio.sleep(stage.chance.uniform(0.0, 0.02))
-    worker.pause()
     seconds = stage.chance.uniform(0.3, 1.5) + (stage.plan.max_stale if long else 0.0)
-    stage.fault("worker stopped", f"{seconds:.1f} s")
-    try:
+    with worker.held():
+        worker.pause()
+        stage.fault("worker stopped", f"{seconds:.1f} s")
         await stage.write(stage.any_way(), worker=stage.another_worker(number))
         await asyncio.sleep(seconds)
-    finally:
-        worker.resume()
     await asyncio.gather(*reading)
 
 
@@ -196,35 +194,36 @@ async def worker_stopped_with_a_token(stage: Stage, order: Order, *, long: bool)
     """A worker is stopped that has read a token for Redis, and goes on when that token is old and Redis has none."""
     seconds = stage.chance.uniform(0.0, 1.5) + (LATE_FILL + 2.0 if long else stage.plan.max_stale)
     async with stage.nobody_reading():
-        number, asking = await _stopped_with_a_token(stage, order)
-        if asking is None:
-            return
-        stage.fault("worker stopped with an old token", f"{order}, {seconds:.1f} s")
-        try:
-            await stage.write(stage.any_way(), worker=stage.another_worker(number))
-            await asyncio.sleep(seconds)
-            await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
-        finally:
-            stage.topology.workers[number].resume()
-        await asyncio.sleep(_PUSHED_WITHIN)
-    await asking
-
-
-async def _stopped_with_a_token(stage: Stage, order: Order) -> tuple[int, asyncio.Task[None] | None]:
-    """Return the number of a worker that is stopped, and the request that it has in its hands, if that came about."""
-    for _ in range(_TRIES):
-        number = stage.door.any_worker()
-        worker = stage.topology.workers[number]
-        async with stage.servers:
-            await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
-            was_paused = worker.is_paused  # by another scene
-            asking = asyncio.create_task(stage.ask(number, order))
-            is_paused = await asyncio.to_thread(worker.wait_until_paused, partial(_is_open, asking))
-        if is_paused and not was_paused:
-            return number, asking
+        for _ in range(_TRIES):
+            number = stage.door.any_worker()
+            worker = stage.topology.workers[number]
+            with worker.held():
+                asking = await _stopped(stage, number, order)
+                if asking is not None:
+                    stage.fault("worker stopped with an old token", f"{order}, {seconds:.1f} s")
+                    await stage.write(stage.any_way(), worker=stage.another_worker(number))
+                    await asyncio.sleep(seconds)
+                    await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
+            if asking is not None:
+                await asyncio.sleep(_PUSHED_WITHIN)
+                break
+            await asyncio.sleep(_TRY_AGAIN_AFTER)
+    if asking is not None:
         await asking
-        await asyncio.sleep(_TRY_AGAIN_AFTER)
-    return number, None
+
+
+async def _stopped(stage: Stage, number: int, order: Order) -> asyncio.Task[None] | None:
+    """Return the request that a worker has in its hands, if it has stopped over it."""
+    worker = stage.topology.workers[number]
+    async with stage.servers:
+        if worker.is_paused:  # by another scene
+            return None
+        await asyncio.to_thread(stage.topology.evict, stage.author.tenant)
+        asking = asyncio.create_task(stage.ask(number, order))
+        if await asyncio.to_thread(worker.wait_until_paused, partial(_is_open, asking)):
+            return asking
+    await asking
+    return None
 
 
 def _is_open(task: asyncio.Task[None]) -> bool:

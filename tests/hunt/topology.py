@@ -8,9 +8,9 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,6 +30,8 @@ _NUMBER = re.compile(rb"\d+")
 
 class Worker(AppServer):
     """A worker process of the app, on a port of its own: requests are balanced by whoever sends them."""
+
+    _holds = 0
 
     def command(self) -> list[str]:
         """Return the command line, without a line in the log for each request."""
@@ -64,6 +66,21 @@ class Worker(AppServer):
     def pause(self) -> None:
         """Freeze it: its port takes connections and nothing is answered."""
         self._signal_all(signal.SIGSTOP)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let it be frozen inside the block, by `pause` or by itself; it goes on when nobody holds it any more."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            self.resume_unless_held()
+
+    def resume_unless_held(self) -> None:
+        """Let it go on, unless somebody wants it frozen: it may have obeyed an order late."""
+        if not self._holds:
+            self.resume()
 
     @property
     def is_paused(self) -> bool:
