@@ -38,6 +38,7 @@ OUTSIDE: Mapping[str, frozenset[str]] = {
     "cache_revalidate.litestar": frozenset({"litestar"}),
     "cache_revalidate.testing": frozenset({"pytest"}),
     ADAPTER: frozenset({"sqlalchemy", CORE}),
+    "cache_revalidate_sqlalchemy.alembic": frozenset({"alembic"}),
 }
 """The packages that a module, or what lies in it, may import besides the standard library."""
 

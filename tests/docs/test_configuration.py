@@ -14,7 +14,7 @@ from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
 from cache_revalidate.stores.redis import RedisStore
-from cache_revalidate_sqlalchemy import DurableStore, add_tables, attach, bind_snapshot, touch
+from cache_revalidate_sqlalchemy import DurableStore, Triggers, add_tables, attach, bind_snapshot, touch
 from tests.docs.pages import DOCS, tables
 
 OPTIONS = {
@@ -44,6 +44,7 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "DurableStore": DurableStore,
     "bind_snapshot": bind_snapshot,
     "touch": touch,
+    "Triggers": Triggers,
 }
 
 # What the defaults in the page may name.

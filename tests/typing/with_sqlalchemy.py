@@ -7,7 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 
 from cache_revalidate import Revalidator
-from cache_revalidate_sqlalchemy import Attachment, attach, bind_snapshot, touch
+from cache_revalidate_sqlalchemy import (
+    Attachment,
+    Finding,
+    Inspection,
+    Triggers,
+    add_tables,
+    attach,
+    bind_snapshot,
+    sql,
+    touch,
+)
 
 revalidator = Revalidator(["label", "inbox"])
 
@@ -58,6 +68,24 @@ attach(revalidator, Session(), {Label: "account_id"})  # type: ignore[arg-type]
 attach(revalidator, sessions, {Label: 1})  # type: ignore[dict-item]
 attach(revalidator, sessions, {Label: "account_id"}, timeout="1s")  # type: ignore[arg-type]
 attach(revalidator, sessions, {Label: "account_id"}, on_unknown_tenant="ignore")  # type: ignore[arg-type]
+
+tables = add_tables(Base.metadata)
+triggers = Triggers(revalidator, tables, {Label: "account_id", rows: touch("inbox", sql("lower(changed.account)"))})
+Triggers(revalidator, tables, models, canonical="lower({tenant})")
+Triggers(revalidator, tables, {Label: sql("changed.account_id")})
+
+Triggers(revalidator, Base.metadata, models)  # type: ignore[arg-type]
+Triggers(revalidator, tables, models, canonical=str.lower)  # type: ignore[arg-type]
+
+with create_engine("postgresql://").begin() as connection:
+    assert_type(triggers.create(connection), None)
+    assert_type(triggers.inspect(connection), Inspection)
+    assert_type(triggers.inspect(connection).findings, tuple[Finding, ...])
+    triggers.attach_partition(connection, Label, "labels_1", "DEFAULT")
+    triggers.detach_partition(connection, rows, "inboxes_1", schema="desk")
+
+    triggers.attach_partition(connection, "labels", "labels_1", "DEFAULT")  # type: ignore[arg-type]
+    triggers.create(sessions)  # type: ignore[arg-type]
 
 
 async def handlers(

@@ -38,6 +38,16 @@ def touch(models: str | Collection[str], tenant: Tenant) -> Touch:
     return Touch((models,) if isinstance(models, str) else tuple(models), tenant)
 
 
+class sql(str):  # noqa: N801 - it is written as a function, beside `touch`
+    """Say in SQL whose a row is, for triggers: an expression of the columns of `changed`, the rows that were written.
+
+    `Agent: sql("unnest(string_to_array(changed.accounts, ' '))")` may give several tenants for a row, or NULL for none.
+    Only `pg_catalog` is searched for names: write another table or function with its schema, `public.accounts` say.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RowRule:
     """What one object touches when its row is written."""
@@ -95,6 +105,11 @@ def compile_rules(revalidator: Revalidator, given: Mapping[Any, Tenant | Touch])
     associations: dict[Table, list[_Association]] = {}
     mappers: dict[type, Mapper[Any]] = {}
     for key, source in given.items():
+        if isinstance(source.tenant if isinstance(source, Touch) else source, sql):
+            raise ConfigurationError(
+                f"The tenant of {key} is given in SQL, which is for triggers: give attach a column, a path or a "
+                "function, and Triggers what differs, {**models, key: sql(...)}."
+            )
         if isinstance(key, Table):
             touched = touch_of(revalidator, source, key.name, f"the table {key.name}")
             tables[key] = (*tables.get(key, ()), _table_rule(key, touched))

@@ -8,11 +8,11 @@ import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Conversation, Label, conversation_labels, new_revalidator
 from sqlalchemy import CHAR, BigInteger, Boolean, Enum, ForeignKey, Numeric, String, TypeDecorator, Uuid, select
 from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.types import TypeEngine
 
 from cache_revalidate import ConfigurationError, MemoryStore, Revalidator
-from cache_revalidate_sqlalchemy import Triggers, sql, touch
+from cache_revalidate_sqlalchemy import Triggers, attach, sql, touch
 from cache_revalidate_sqlalchemy.triggers.notes import Note, Step, Tracked
 from cache_revalidate_sqlalchemy.triggers.text import (
     EVENTS,
@@ -53,6 +53,12 @@ def test_a_declaration_survives_as_text() -> None:
         assert eval(repr(each)) == each  # so it is written into migrations
 
 
+def test_sql_for_a_table() -> None:
+    """A table that no class is mapped to may tell its tenants in SQL, too."""
+    notes = tracked({conversation_labels: touch("label", sql("changed.label_id % 10"))})
+    assert notes == {"conversation_labels": (Note(("label",), "changed.label_id % 10"),)}
+
+
 def test_canonical() -> None:
     """Where tenants are made canonical by a function of the app's, the same in SQL is put around each column."""
     own = Revalidator(["label"], MemoryStore(), canonical=str)
@@ -85,6 +91,13 @@ def test_refused(models: dict[Any, Any], message: str) -> None:
     """What can't work is an error that says what to write."""
     with pytest.raises((ConfigurationError, AttributeError), match=message):
         tracked(models)
+
+
+@pytest.mark.parametrize("tenant", [sql("changed.account_id"), touch("label", sql("changed.account_id"))])
+def test_sql_is_not_for_sessions(tenant: Any) -> None:
+    """Attached sessions can't read SQL: the error says what they are given instead."""
+    with pytest.raises(ConfigurationError, match="a column, a path or a function"):
+        attach(REVALIDATOR, sessionmaker(), {Label: tenant})
 
 
 def test_wrong_arguments() -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,19 @@ def test_schemas_that_are_translated(engine: Engine, run: Run) -> None:
             assert triggers.inspect(connection).is_complete
             connection.execute(labels.insert(), {"account_id": 1})
             assert connection.execute(TABLES.pending.delete()).rowcount == 1
+
+
+def test_processes_that_create_at_the_same_time(engine: Engine, run: Run, noted: Noted) -> None:
+    """Processes that all create the triggers when they start wait for one another, and none fails."""
+    triggers = Triggers(new_revalidator(), TABLES, ATTACHED)
+
+    def create(_: int) -> None:
+        with engine.begin() as connection:
+            triggers.create(connection)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(create, range(8)))
+    assert inspect(engine, triggers).is_complete
 
 
 def test_other_databases(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Engine, PrimaryKeyConstraint, create_engine, text
+from sqlalchemy import Column, Engine, Integer, MetaData, PrimaryKeyConstraint, Table, create_engine, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped
 from tests.support.fixtures import PostgresDatabase
 
 from cache_revalidate import ConfigurationError, Revalidator
-from cache_revalidate_sqlalchemy import Finding, Triggers, add_tables
+from cache_revalidate_sqlalchemy import Finding, Triggers, add_tables, touch
 
 Write = Callable[..., set[str]]
 
@@ -126,6 +126,27 @@ def test_attached_and_detached(engine: Engine, write: Write) -> None:
         TRIGGERS.detach_partition(connection, Event, "events_4")
     assert inspect(engine) == []
     assert write("INSERT INTO events_4 VALUES (5, 43, 4)") == {"event 40", "event 41", "event 42"}
+
+
+def test_columns_in_another_order(engine: Engine, write: Write) -> None:
+    """A partition whose columns stand elsewhere than its parent's, and have gaps, is noted by their names."""
+    write("CREATE TABLE events_9 (gone int, region int NOT NULL, account_id int NOT NULL, id int NOT NULL)")
+    write("ALTER TABLE events_9 DROP COLUMN gone", "ALTER TABLE events_9 ADD PRIMARY KEY (id, region)")
+    with engine.begin() as connection:
+        TRIGGERS.attach_partition(connection, Event, "events_9", "FOR VALUES IN (9)")
+    assert write("INSERT INTO events (id, account_id, region) VALUES (1, 90, 9)") == {"event 90"}
+    assert write("UPDATE events_9 SET account_id = 91") == {"event 90", "event 91"}
+    assert write("UPDATE events SET account_id = 92, region = 1") == {"event 91", "event 92"}
+
+
+def test_tables_that_inherit(engine: Engine, write: Write) -> None:
+    """PostgreSQL's older inheritance is tracked in the same way."""
+    write("CREATE TABLE plain (id int, account_id int)", "CREATE TABLE more (note text) INHERITS (plain)")
+    plain = Table("plain", MetaData(), Column("account_id", Integer))
+    with engine.begin() as connection:
+        Triggers(Revalidator(["event"]), TABLES, {plain: touch("event", "account_id")}).create(connection)
+    assert write("INSERT INTO more VALUES (1, 1, 'x')") == {"event 1"}
+    assert write("UPDATE plain SET account_id = 2") == {"event 1", "event 2"}
 
 
 def test_a_partition_that_does_not_fit(engine: Engine, write: Write) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import Table
 
 from cache_revalidate import ConfigurationError
-from cache_revalidate_sqlalchemy.rules import Touch, many_to_many, mapper_of, related, touch_of, underscore
+from cache_revalidate_sqlalchemy.rules import Touch, many_to_many, mapper_of, related, sql, touch_of, underscore
 from cache_revalidate_sqlalchemy.sources import mapped_source
 from cache_revalidate_sqlalchemy.triggers.notes import Note, Step, Tracked
 from cache_revalidate_sqlalchemy.triggers.ways import Hop, Way, hops_to, join_on, tenant_in
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from cache_revalidate_sqlalchemy.rules import Tenant
 
     Noted: TypeAlias = dict[tuple[str, tuple[Step, ...]], dict[tuple[str, ...], set[str]]]
-
-
-class sql(str):  # noqa: N801 - it is written as a function, beside `touch`
-    """Say in SQL whose a row is, for triggers: an expression of the columns of `changed`, the rows that were written.
-
-    `Agent: sql("unnest(string_to_array(changed.accounts, ' '))")` may give several tenants for a row, or NULL for none.
-    Only `pg_catalog` is searched for names: write another table or function with its schema, `public.accounts` say.
-    """
-
-    __slots__ = ()
 
 
 def declared(
