@@ -3,6 +3,7 @@
 PYTHON ?= python3
 APP ?= starlette
 MINUTES ?= 10
+LEVEL ?= 2
 SEED ?=
 
 VENV := .venv
@@ -18,7 +19,7 @@ help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
 	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
 	@echo "make bench-levels        what the levels of consistency cost, as ratios"
-	@echo "make hunt                hunt for stale reads for MINUTES=10, with SEED if it is given"
+	@echo "make hunt                hunt for stale reads for MINUTES=10; LEVEL=3 with triggers, SEED=7 the same choices again"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
 	@echo "make docs                build docs/_build/html, warnings are errors"
@@ -37,7 +38,7 @@ bench-levels: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.levels
 
 hunt: | packages $(VENV)/dev.stamp
-	$(BIN)/python -m tests.hunt --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.hunt --minutes $(MINUTES) --level $(LEVEL) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check

@@ -24,13 +24,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the library is hunted")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="of all that is left to chance")
     parser.add_argument("--out", type=Path, default=OUT, help="a folder for histories and figures")
+    parser.add_argument("--level", type=int, choices=(2, 3), default=2, help="3: raw SQL is noted by triggers")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seconds=arguments.minutes * 60, seed=arguments.seed)
+    plan = Plan(seconds=arguments.minutes * 60, seed=arguments.seed, level=arguments.level)
     reports = {}
     for scheme, seconds in (("library", plan.seconds), ("control", max(plan.seconds / 3, 3 * plan.rest))):
         of_scheme = replace(plan, seconds=seconds)
-        say(f"Hunting the {scheme} for {seconds:.0f} s, seed {plan.seed}.")
+        say(f"Hunting the {scheme} for {seconds:.0f} s, seed {plan.seed}, level {plan.level}.")
         events = hunt(of_scheme, scheme, arguments.out / f"{scheme}.jsonl", say)
         report = reports[scheme] = Report(scheme, of_scheme, events)
         say("\n".join(report.lines()))

@@ -42,8 +42,11 @@ class Answer:
 class Door:
     """Sends each request to one of the workers, by chance, and sends nothing twice."""
 
-    def __init__(self, workers: list[Worker], dsn: str, history: History, chance: random.Random) -> None:
+    def __init__(
+        self, workers: list[Worker], dsn: str, history: History, chance: random.Random, *, notes_by_hand: bool
+    ) -> None:
         self.history: Final = history
+        self._notes_by_hand = notes_by_hand
         self._workers = workers
         self._dsn = dsn
         self._chance = chance
@@ -105,7 +108,8 @@ class Door:
                 "UPDATE labels SET color = %s WHERE id = (SELECT min(id) FROM labels WHERE account_id = %s)",
                 (color_of(revision), tenant),
             )
-            await note_by_hand(connection, tenant)
+            if self._notes_by_hand:
+                await note_by_hand(connection, tenant)
         return revision
 
     async def _newest(self, tenant: int) -> int:
@@ -128,7 +132,7 @@ class Door:
 
 
 async def note_by_hand(connection: psycopg.AsyncConnection, tenant: int) -> None:
-    """Note in a transaction that it has touched labels: level 3's triggers do this by themselves."""
+    """Note in a transaction that it has touched labels, as level 3's triggers do by themselves."""
     await connection.execute(
         "INSERT INTO cache_revalidate_pending (namespace, model, tenant) VALUES ('cache_revalidate', 'label', %s)",
         (str(tenant),),

@@ -1,7 +1,7 @@
 """How long a hunt is, how much it does, and the bound past which a read is stale."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 LATE_FILL: Final = 5.0
 """A copy is filled with what was read of the database at most this many seconds before, by the process's own clock."""
@@ -27,6 +27,8 @@ class Plan:
     hot_tenants: int = 2
     stages: int = 8
     reads_per_second: float = 150.0
+    level: Literal[2, 3] = 2
+    """At level 2 raw SQL notes by hand what it touched; at level 3 triggers do, beside what the app's sessions note."""
     without: tuple[str, ...] = ()
     """Words: scenes that have one of them in their name are left out."""
 

@@ -36,7 +36,8 @@ def hunt(plan: Plan, scheme: str, path: Path, say: Callable[[str], None], *, say
 async def _hunt(plan: Plan, topology: Topology, history: History, say: Callable[[str], None], say_every: float) -> None:
     # Most threads only wait, for a server that starts say; by default there are few.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-    door = Door(topology.workers, topology.dsn, history, random.Random(f"{plan.seed} door"))
+    chance = random.Random(f"{plan.seed} door")
+    door = Door(topology.workers, topology.dsn, history, chance, notes_by_hand=plan.level == 2)
     clients = {tenant: clients_of(tenant, door, plan) for tenant in plan.tenants}
     every = sum(map(len, clients.values())) / plan.reads_per_second
     bag, servers, over = Bag(plan, random.Random(f"{plan.seed} scenes")), asyncio.Lock(), asyncio.Event()

@@ -1,21 +1,24 @@
-"""The tables of the hunt: the example desk's, and the durable level's, beside them in metadata of their own."""
+"""The tables of the hunt, which are those of the example desk; at level 3, with triggers."""
 
-from examples.desk.models import Account, Base, Label
-from sqlalchemy import MetaData, create_engine
+from examples.desk.models import TOKEN_TABLES, Account, Base, Label
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from cache_revalidate_sqlalchemy import add_tables
+from cache_revalidate import Revalidator
+from cache_revalidate_sqlalchemy import DurableStore, Triggers
 from tests.hunt.plan import Plan
-
-_own = MetaData()  # the desk's metadata are those of the tests of the examples, too, in one process
-TABLES = add_tables(_own)
 
 
 def create(url: str, plan: Plan) -> None:
     """Make the tables in an empty database, and the accounts of the hunt with three labels each, at revision 1."""
     engine = create_engine(url)
     Base.metadata.create_all(engine)
-    _own.create_all(engine)
+    if plan.level == 3:
+        triggers = Triggers(
+            Revalidator(["label"], DurableStore(engine, TOKEN_TABLES)), TOKEN_TABLES, {Label: "account_id"}
+        )
+        with engine.begin() as connection:
+            triggers.create(connection)
     with Session(engine) as session, session.begin():
         session.add_all(Account(id=tenant, name=f"Account {tenant}") for tenant in plan.tenants)
         session.flush()

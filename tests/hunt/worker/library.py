@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping
 
-from examples.desk.models import Label
+from examples.desk.models import TOKEN_TABLES, Label
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cache_revalidate import Keyspace, RedisStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore, attach
 from tests.hunt.plan import REDIS_TIMEOUT, SWEEP_EVERY
-from tests.hunt.schema import TABLES
 from tests.hunt.worker.desk import make_app
 from tests.hunt.worker.orders import mortal_sessions, obey
 
@@ -31,7 +30,7 @@ revalidator = Revalidator(
     models=["label"],
     store=DurableStore(
         engine,
-        TABLES,
+        TOKEN_TABLES,
         MortalRedisStore.from_url(os.environ["REDIS_URL"], timeout=REDIS_TIMEOUT),
         max_stale=float(os.environ["MAX_STALE"]),
         sweep_every=SWEEP_EVERY,

@@ -136,14 +136,11 @@ class DurableStore(FoldingStore):
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
         if self.copy is not None and not self._dirt(keyspace).among(tenant, models):
-            try:
+            held: Tokens = {}
+            with self._copy_may_be_away(raises=not self._answers_from_database):
                 held = await self.copy.peek(self._of_copies(keyspace), tenant, models)
-            except StoreError:
-                if not self._answers_from_database:
-                    raise
-            else:
-                if len(held) == len(models):
-                    return held
+            if len(held) == len(models):
+                return held
         return await self._ask(keyspace, tenant, models, is_fold=False)
 
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
@@ -274,7 +271,8 @@ class DurableStore(FoldingStore):
         if missed := await self._forwarding.forward(ledger, {tenant: models}):
             raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        await self._raise(keyspace, {tenant: tokens}, look)
+        if not self._copy_is_away:  # else each look-up would wait for it, to no avail
+            await self._raise(keyspace, {tenant: tokens}, look)
         # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
         return tokens
 
@@ -363,14 +361,16 @@ class DurableStore(FoldingStore):
         return False
 
     @contextmanager
-    def _copy_may_be_away(self) -> Iterator[None]:
-        """Keep a failure of the copies from whoever has the database's answer; say it once an outage."""
+    def _copy_may_be_away(self, *, raises: bool = False) -> Iterator[None]:
+        """Keep a failure of the copies from whoever has, or will have, the database's answer; say it once an outage."""
         try:
             yield
         except StoreError as error:
             if not self._copy_is_away:
-                _logger.warning("The copies of the version tokens can't be raised, until this is over: %s", error)
+                _logger.warning("The copies of the version tokens can't be reached, until this is over: %s", error)
             self._copy_is_away = True
+            if raises:
+                raise
         else:
             self._copy_is_away = False
 

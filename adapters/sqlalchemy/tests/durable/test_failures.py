@@ -111,7 +111,7 @@ async def test_redis_away(
             before = now
         assert time.monotonic() - started < 8 * 0.3 + 2
         assert count_pending(engine) == 0
-        assert caplog.text.count("can't be raised") == 2  # once by each process
+        assert caplog.text.count("tokens can't be reached") == 2  # once by each process
         redis_server_own.resume() if failure == "pause" else redis_server_own.start()
         deadline = time.monotonic() + 5
         while (copies := await _peek(copy)) != {"label": before}:
