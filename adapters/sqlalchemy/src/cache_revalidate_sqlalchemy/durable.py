@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
@@ -34,6 +35,8 @@ _COPIES_LAST_LONGER: Final = 10.0
 """Seconds by which a copy may outlive `max_stale`: it may have been made a little late, by a clock of its own."""
 _RAISED_BY: Final = 2.0
 """Seconds within which a commit's fold raises the copies, unless something is in its way."""
+_PAUSE: Final = 1.0
+"""Seconds for which look-ups raise nothing after a failure, so that not each of them waits for a Redis that is away."""
 _DAY: Final = 86_400.0
 
 _logger = logging.getLogger("cache_revalidate")
@@ -102,6 +105,7 @@ class DurableStore(FoldingStore):
         self._timeout = _checked_seconds("timeout", timeout, least=0.001)
         self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
         self._copy_is_away = False
+        self._copy_failed_at = 0.0
         self._dirty: dict[str, Dirty] = {}
         self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
 
@@ -271,7 +275,7 @@ class DurableStore(FoldingStore):
         if missed := await self._forwarding.forward(ledger, {tenant: models}):
             raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        if not self._copy_is_away:  # else each look-up would wait for it, to no avail
+        if not self._copy_is_away or time.monotonic() > self._copy_failed_at + _PAUSE:
             await self._raise(keyspace, {tenant: tokens}, look)
         # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
         return tokens
@@ -369,6 +373,7 @@ class DurableStore(FoldingStore):
             if not self._copy_is_away:
                 _logger.warning("The copies of the version tokens can't be reached, until this is over: %s", error)
             self._copy_is_away = True
+            self._copy_failed_at = time.monotonic()
             if raises:
                 raise
         else:
