@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 APP ?= starlette
+MINUTES ?= 10
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,12 +12,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help demo test bench-levels lint format docs packages requirements clean
+.PHONY: help demo test hunt bench-levels lint format docs packages requirements clean
 
 help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
 	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
 	@echo "make bench-levels        what the levels of consistency cost, as ratios"
+	@echo "make hunt                hunt for stale reads for MINUTES=10, with SEED if it is given"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
 	@echo "make docs                build docs/_build/html, warnings are errors"
@@ -32,6 +35,9 @@ test: | packages $(VENV)/dev.stamp
 
 bench-levels: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.levels
+
+hunt: | packages $(VENV)/dev.stamp
+	$(BIN)/python -m tests.hunt --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check

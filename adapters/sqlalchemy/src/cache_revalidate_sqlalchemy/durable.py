@@ -304,50 +304,63 @@ class DurableStore(FoldingStore):
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
         missed = await self._forwarding.forward(ledger, {EVERY_TENANT: [model]})
         await self.engines.run(lambda connection: ledger.fold_every_tenant(connection, model))
-        last = EVERY_TENANT
+        last, are_raised = EVERY_TENANT, True
         while True:
             look, after = self._dirt(keyspace).look({}), last
             page = await self.engines.run(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
             if not page:
                 break
-            await self._raise(keyspace, page, look)
+            are_raised &= await self._raise(keyspace, page, look)
             last = max(page)
         if missed is not None:
             raise missed
-        marks.settle()
+        if are_raised:
+            marks.settle()
 
     def _fold_every_tenant_sync(self, keyspace: Keyspace, model: str) -> None:
         marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
         missed = self._forwarding.forward_sync(ledger, {EVERY_TENANT: [model]})
         self.engines.run_sync(lambda connection: ledger.fold_every_tenant(connection, model))
-        last = EVERY_TENANT
+        last, are_raised = EVERY_TENANT, True
         while True:
             look, after = self._dirt(keyspace).look({}), last
             page = self.engines.run_sync(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
             if not page:
                 break
-            self._raise_sync(keyspace, page, look)
+            are_raised &= self._raise_sync(keyspace, page, look)
             last = max(page)
         if missed is not None:
             raise missed
-        marks.settle()
+        if are_raised:
+            marks.settle()
 
-    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
-        """Raise the copies to tokens that the database has just shown."""
+    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
+        """Raise the copies to tokens that the database has just shown; say whether they are raised."""
         if self.copy is None:
             look.settle()
-        elif look.may_raise():
+            return True
+        if look.may_raise():
             with self._copy_may_be_away():
                 await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
-                look.settle()
+                if look.may_raise():
+                    look.settle()
+                    return True
+                # This process was stopped on the way: for all it knows, it began an old copy's next life.
+                await self.copy.drop(self._of_copies(keyspace), tokens)
+        return False
 
-    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> None:
+    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
         if self.copy is None:
             look.settle()
-        elif look.may_raise():
+            return True
+        if look.may_raise():
             with self._copy_may_be_away():
                 self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
-                look.settle()
+                if look.may_raise():
+                    look.settle()
+                    return True
+                self.copy.drop_sync(self._of_copies(keyspace), tokens)
+        return False
 
     @contextmanager
     def _copy_may_be_away(self) -> Iterator[None]:
