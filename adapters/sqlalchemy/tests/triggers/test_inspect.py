@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label, Team, new_revalidator
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, insert, text
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, insert, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from tests.support.fixtures import PostgresDatabase
@@ -232,6 +232,16 @@ def test_a_search_path(engine: Engine, run: Run) -> None:
     run("INSERT INTO app.labels (account_id, title) VALUES (1, 'x')")
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT tenant FROM public.cache_revalidate_pending")) == "1"
+
+
+def test_columns_named_like_variables(engine: Engine, run: Run, noted: Noted) -> None:
+    """A name in `sql()` is a column's, be it also one of PL/pgSQL's own variables."""
+    run("CREATE TABLE things (found text, tg_op text)")
+    things = Table("things", MetaData(), Column("found", String))
+    with engine.begin() as connection:
+        Triggers(new_revalidator(), TABLES, {things: touch("label", sql("found || tg_op"))}).create(connection)
+    run("INSERT INTO things VALUES ('a', 'b')")
+    assert noted() == {"label ab"}
 
 
 def test_schemas_that_are_translated(engine: Engine, run: Run) -> None:

@@ -209,6 +209,20 @@ def test_a_hostile_search_path(engine: Engine, noted: Noted) -> None:
     assert noted() == {"inbox 1"}
 
 
+def test_a_hostile_operator(engine: Engine, noted: Noted) -> None:
+    """Nor are operators."""
+    with engine.begin() as connection:
+        for statement in (
+            "CREATE SCHEMA hostile",
+            "CREATE FUNCTION hostile.no(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false'",
+            "CREATE OPERATOR hostile.~ (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.no)",
+            "SET LOCAL search_path = hostile, pg_catalog, public",
+            "INSERT INTO labels (account_id, title) VALUES (1, 'x')",
+        ):
+            connection.execute(text(statement))
+    assert noted() == {"label 1"}
+
+
 def test_a_table_that_changes_its_shape(engine: Engine, noted: Noted) -> None:
     """Columns that come and go within one session are no trouble to its triggers."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

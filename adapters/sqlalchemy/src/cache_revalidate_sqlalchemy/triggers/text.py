@@ -84,12 +84,7 @@ def function_body(tracked: Tracked, namespace: str, pending: Place, places: Mapp
     insert = f"INSERT INTO {quoted(pending)} (namespace, model, tenant)"
 
     def noted(rows: str, event: str) -> str:
-        selects = "\n    UNION ALL ".join(_select(note, rows, event, places) for note in tracked.notes)
-        return (
-            f"SELECT DISTINCT {literal(namespace)}, model, tenant\n"
-            f"    FROM (\n    {selects}\n    ) AS noted\n"
-            f'    WHERE tenant COLLATE "C" ~ {literal(_CANONICAL)};'
-        )
+        return f"{_noted(tracked, namespace, rows, event, places)};"
 
     return f"""
 #variable_conflict use_column
@@ -134,12 +129,8 @@ def create_trigger(namespace: str, event: Event, table: Place, function: Place) 
 
 def note_all(tracked: Tracked, namespace: str, pending: Place, places: Mapping[Step, Place], rows: Place) -> str:
     """Return the statement that notes all rows of a table, as if each were written."""
-    selects = "\nUNION ALL ".join(_select(note, quoted(rows), "other", places) for note in tracked.notes)
-    return (
-        f"INSERT INTO {quoted(pending)} (namespace, model, tenant)\n"
-        f"SELECT DISTINCT {literal(namespace)}, model, tenant FROM (\n{selects}\n) AS noted "
-        f'WHERE tenant COLLATE "C" ~ {literal(_CANONICAL)}'
-    )
+    noted = _noted(tracked, namespace, quoted(rows), "other", places)
+    return f"INSERT INTO {quoted(pending)} (namespace, model, tenant)\n    {noted}"
 
 
 def literal(text: str) -> str:
@@ -148,14 +139,22 @@ def literal(text: str) -> str:
     return f"E'{doubled.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{doubled}'"
 
 
+def _noted(tracked: Tracked, namespace: str, rows: str, event: str, places: Mapping[Step, Place]) -> str:
+    selects = "\n    UNION ".join(_select(note, rows, event, places) for note in tracked.notes)
+    return (
+        f"SELECT {literal(namespace)}, model, tenant\n"
+        f"    FROM (\n    {selects}\n    ) AS noted\n"
+        f'    WHERE tenant COLLATE "C" ~ {literal(_CANONICAL)}'
+    )
+
+
 def _select(note: Note, rows: str, event: str, places: Mapping[Step, Place]) -> str:
     source = _moved(note.moved) if note.moved and event == "update" else rows
     if note.via:
         source = _joined(note.via, source, places)
-    return (
-        f"SELECT models.model, found.tenant FROM (SELECT ({note.tenant})::text AS tenant FROM {source} AS changed) "
-        f"AS found, {_values(note.models)}"
-    )
+    # The OFFSET keeps what is asked of a tenant from being asked of each row.
+    tenants = f"SELECT DISTINCT ({note.tenant})::text AS tenant FROM {source} AS changed OFFSET 0"
+    return f"SELECT models.model, found.tenant FROM ({tenants}) AS found, {_values(note.models)}"
 
 
 def _joined(via: Iterable[Step], source: str, places: Mapping[Step, Place]) -> str:
