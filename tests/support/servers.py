@@ -221,7 +221,28 @@ class RedisServer(Server):
         super().stop()
 
 
-class PostgresServer(Server):
+class DatabaseServer(Server):
+    """A database server, which is set up and asked by further programs of its own."""
+
+    def _run(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._program(name), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            user=self.user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stderr or done.stdout}")
+
+    @staticmethod
+    @abstractmethod
+    def _program(name: str) -> str:
+        """Return the path of one of its programs."""
+
+
+class PostgresServer(DatabaseServer):
     """A PostgreSQL cluster of its own, made with `initdb`; its superuser is `postgres`, without a password.
 
     PostgreSQL refuses to run as root: then it runs as the system user `postgres`.
@@ -285,18 +306,6 @@ class PostgresServer(Server):
     def _sql(self, statement: str) -> None:
         self._run("psql", "-X", "-q", "-h", HOST, "-p", str(self.port), "-U", "postgres", "-c", statement)
 
-    def _run(self, name: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [self._program(name), *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            user=self.user,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name} failed: {done.stderr or done.stdout}")
-
     @staticmethod
     def _program(name: str) -> str:
         # Debian keeps the server's programs off PATH, in one folder per major version: the newest first.
@@ -321,7 +330,7 @@ class PostgresReplica(PostgresServer):
         self._run("pg_basebackup", *source, f"--pgdata={self._data}", *options)
 
 
-class MariaDBServer(Server):
+class MariaDBServer(DatabaseServer):
     """A MariaDB of its own; its administrator is `root`, without a password. Further arguments are passed on to it.
 
     MariaDB refuses to run as root: then it runs as the system user `mysql`.
@@ -374,18 +383,6 @@ class MariaDBServer(Server):
 
     def _sql(self, statement: str) -> None:
         self._run("mariadb", "--no-defaults", f"--socket={self._socket}", "--user=root", f"--execute={statement}")
-
-    def _run(self, name: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [self._program(name), *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            user=self.user,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name} failed: {done.stderr or done.stdout}")
 
     @staticmethod
     def _program(name: str) -> str:
