@@ -109,13 +109,20 @@ class Revalidator:
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
         try:
-            return checked_tenant(self._canonical(value))
+            tenant = checked_tenant(self._canonical(value))
+            again = tenant if self.has_default_canonical else self._canonical(tenant)
         except InvalidTenantError:
             raise
         except Exception as error:
             raise InvalidTenantError(
                 f"The revalidator's canonical function made no tenant of {value!r:.60}: {error!r}"
             ) from error
+        if again != tenant:
+            raise InvalidTenantError(
+                f"The revalidator's canonical function makes {again!r:.60} of {tenant!r}, which it has made canonical "
+                "itself: it must leave its own results as they are."
+            )
+        return tenant
 
     def known_models(self, models: Iterable[str]) -> tuple[str, ...]:
         """Return `models`, sorted, each once; raise `UnknownModelError` if one of them is not the revalidator's."""
@@ -160,7 +167,7 @@ class Revalidator:
 
     async def bump_many(self, changes: Mapping[Any, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
-        return await self._bump(self._checked(changes))
+        return await self._bump(self._checked_bump(changes))
 
     async def reset(self, tenant: object) -> Tokens:
         """Bump all models of a tenant: every client of it refetches everything."""
@@ -280,6 +287,10 @@ class Revalidator:
         owner = self.tenant(tenant)
         return owner, {owner: self.known_models(models)}
 
+    def _checked_bump(self, changes: Mapping[Any, Collection[str]]) -> Changes:
+        # A store that knows all tenants may be told to bump them all.
+        return self._checked_fold(changes) if isinstance(self.store, FoldingStore) else self._checked(changes)
+
     def _checked_fold(self, changes: Mapping[Any, Collection[str]]) -> Changes:
         every = changes.get(EVERY_TENANT, ())
         checked = self._checked({tenant: models for tenant, models in changes.items() if tenant != EVERY_TENANT})
@@ -306,7 +317,7 @@ class SyncDoor:
 
     def bump_many(self, changes: Mapping[Any, Collection[str]]) -> dict[str, Tokens]:
         """Bump several tenants in one call of the store; return the new tokens by canonical tenant."""
-        return self._revalidator._bump_sync(self._revalidator._checked(changes))
+        return self._revalidator._bump_sync(self._revalidator._checked_bump(changes))
 
     def reset(self, tenant: object) -> Tokens:
         """Bump all models of a tenant: every client of it refetches everything."""
@@ -366,7 +377,11 @@ def _with_owed(changes: Changes, owed: _Debt) -> Changes:
 
 def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
     """Return of all that was minted what the caller has named; the rest was owed."""
-    return {tenant: {model: minted[tenant][model] for model in models} for tenant, models in changes.items()}
+    return {
+        tenant: {model: minted[tenant][model] for model in models}
+        for tenant, models in changes.items()
+        if tenant != EVERY_TENANT
+    }
 
 
 def _nothing() -> None:

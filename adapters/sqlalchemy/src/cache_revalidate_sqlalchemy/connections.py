@@ -202,10 +202,11 @@ class Connections:
         if state is not None and not state.autocommit:
             state.pairs.clear()
 
-    def _returned(self, _: object, entry: ConnectionPoolEntry) -> None:
+    def _returned(self, driver_connection: object, entry: ConnectionPoolEntry) -> None:
         state = entry.info.pop(self, None)
         if state is not None and state.may_be_durable:
-            self._pusher.push_behind(state.take(), noted=state.notes)
+            # One that broke, or was broken off, comes back as None: who knows what became of its COMMIT.
+            self._pusher.push_behind(state.take(), noted=state.notes, in_doubt=driver_connection is None)
 
 
 def _roll_back(connection: Connection) -> None:

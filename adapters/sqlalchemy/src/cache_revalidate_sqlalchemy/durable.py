@@ -106,13 +106,15 @@ class DurableStore(FoldingStore):
         self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
         self._copy_is_away = False
         self._copy_failed_at = 0.0
+        self._other_is_away = False
         self._dirty: dict[str, Dirty] = {}
         self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
         try:
-            self._ledger(keyspace).note(connection, changes)
+            place = next((each for each in (self.engines, *self._others) if each.serve(connection)), self.engines)
+            Ledger(self._tables, keyspace.namespace, place.schemas).note(connection, changes)
         except DBAPIError as error:
             error.add_note(
                 f"cache_revalidate notes there what each transaction touches. {self._when_tables_are_missing}"
@@ -212,7 +214,8 @@ class DurableStore(FoldingStore):
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Sweep while the app runs: fold what nobody has, and so have Redis hear of writes from outside the app."""
         async with super().running(keyspace):
-            if not self._sweep_every:
+            # On a connection that is the app's too, a sweep would end the app's transaction. Nobody else writes there.
+            if not self._sweep_every or self.engines.is_one_connection:
                 yield
                 return
             async with Sweeper(self._sweep_every, lambda newest: self.sweep(keyspace, newest)).sweeping():
@@ -223,12 +226,13 @@ class DurableStore(FoldingStore):
         await self._raise_what_was_missed(keyspace)
         ledger = self._ledger(keyspace)
         missed = await self._forwarding.forward(ledger)
+        if missed is not None and not self._other_is_away:
+            _logger.error("What another database has noted can't be looked for, until this is over: %s", missed)
+        self._other_is_away = missed is not None
         while newest is not None and (
             left := await self.engines.run(lambda connection: ledger.pending_until(connection, newest))
         ):
             await self.fold(keyspace, left)
-        if missed is not None:
-            raise missed
         return await self.engines.run(ledger.newest_pending)
 
     async def _raise_what_was_missed(self, keyspace: Keyspace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -13,13 +13,13 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError
 
 from cache_revalidate import CacheRevalidateError, ConfigurationError, StoreError
 from cache_revalidate_sqlalchemy.ledger import checked_dialect
+from cache_revalidate_sqlalchemy.threads import Threads
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _T = TypeVar("_T")
-_THREADS = 8
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
@@ -38,12 +38,17 @@ class Engines:
         self._asynchronous = None if engine is behind else cast("AsyncEngine", engine)
         self._all = [each for each in (behind, sync_engine) if each is not None]
         self.sync = sync_engine or (behind if self._asynchronous is None else None)
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="cache_revalidate")
+        self._threads = Threads()
 
     @property
     def stays_in_thread(self) -> bool:
         """Whether each thread would see another database, as with SQLite's in memory."""
         return self.sync is not None and isinstance(self.sync.pool, SingletonThreadPool | StaticPool)
+
+    @property
+    def is_one_connection(self) -> bool:
+        """Whether all that is done in the database shares one connection, and so its transaction, with all else."""
+        return isinstance(self._all[0].pool, SingletonThreadPool | StaticPool)
 
     @property
     def schemas(self) -> object:
@@ -64,7 +69,7 @@ class Engines:
         if self._asynchronous is None:
             if self.stays_in_thread:
                 return self.run_sync(work)
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work)
+            return await asyncio.wrap_future(self._threads.submit(partial(self.run_sync, work)))
         try:
             async with self._asynchronous.connect() as connection:
                 return await connection.run_sync(work)

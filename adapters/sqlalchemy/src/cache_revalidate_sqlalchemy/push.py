@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from contextvars import copy_context
 from functools import partial
@@ -21,12 +21,12 @@ from sqlalchemy.util.concurrency import in_greenlet
 from cache_revalidate import EVERY_TENANT, FoldingStore, InvalidTenantError, StoreError
 from cache_revalidate_sqlalchemy.durable import DurableStore
 from cache_revalidate_sqlalchemy.pending import EVERY
+from cache_revalidate_sqlalchemy.threads import Threads
 
 if TYPE_CHECKING:
     from cache_revalidate import Revalidator
     from cache_revalidate_sqlalchemy.pending import Pairs
 
-_THREADS = 8
 _RELEASED_BY = 1.0  # seconds
 
 _logger = logging.getLogger("cache_revalidate")
@@ -48,11 +48,7 @@ class Pusher:
         self._timeout = 0.0 if background else timeout
         self._folds = isinstance(revalidator.store, FoldingStore)
         stays_in_thread = isinstance(revalidator.store, DurableStore) and revalidator.store.engines.stays_in_thread
-        self._executor = (
-            ThreadPoolExecutor(_THREADS, thread_name_prefix="cache_revalidate_fold")
-            if self._folds and not stays_in_thread
-            else None
-        )
+        self._threads = Threads() if self._folds and not stays_in_thread else None
         # The event loop holds its tasks weakly; a bump must outlive whoever waits for it.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,15 +68,12 @@ class Pusher:
         if push is not None:
             push.finish()
 
-    def push_behind(self, pairs: Pairs, *, noted: bool) -> None:
-        """Push `pairs` of a COMMIT whose end nobody has told.
-
-        Where that needs a connection, don't wait, as the last of the pool may be the caller's.
-        """
+    def push_behind(self, pairs: Pairs, *, noted: bool, in_doubt: bool = False) -> None:
+        """Push `pairs`; where that needs a connection, don't wait, as the last of the pool may be the caller's."""
         if not self._folds:
             self.push(pairs)
             return
-        push = self.begin(pairs, noted=noted, in_doubt=True)
+        push = self.begin(pairs, noted=noted, in_doubt=in_doubt)
         if isinstance(push, _Awaited):
             push.released.set()
         elif isinstance(push, _InThread):
@@ -105,7 +98,7 @@ class Pusher:
         if not self._folds:
             work()
             return None
-        return _InThread(self._executor, work, self._timeout) if self._executor is not None else _Direct(work)
+        return _InThread(self._threads, work, self._timeout) if self._threads is not None else _Direct(work)
 
     def _begin_task(self, door: Callable[[], Awaitable[object]], *, deferred: bool) -> _Awaited:
         released = asyncio.Event()
@@ -163,14 +156,14 @@ class _Awaited:
 class _InThread:
     """A fold of a synchronous session: in another thread, as nothing else can give it a time limit."""
 
-    def __init__(self, executor: ThreadPoolExecutor, work: Callable[[], None], timeout: float) -> None:
-        self._executor = executor
+    def __init__(self, threads: Threads, work: Callable[[], None], timeout: float) -> None:
+        self._threads = threads
         self._work = partial(copy_context().run, work)
         self._timeout = timeout
 
     def start(self) -> Future[None]:
         """Have it done in its own time."""
-        return self._executor.submit(self._work)
+        return self._threads.submit(self._work)
 
     def finish(self) -> None:
         """Wait for it; it goes on if the time is over."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
+
+from sqlalchemy.exc import UnboundExecutionError
 
 from cache_revalidate_sqlalchemy.pending import Pairs, Pending, add, merge
 
@@ -26,6 +29,8 @@ class Work:
         self.pending: Pending[ConnectionState] = Pending()
         self.asked: Pending[None] = Pending()
         """What the app asked to be bumped, on no connection in particular."""
+        self.unplaced: Pairs = {}
+        """What it asked for, and no connection can note, as the commit begins."""
         self.connections: set[ConnectionState] = set()
         self.pushes: list[Push] = []
         self.noted: set[InstanceState[Any]] = set()
@@ -155,16 +160,18 @@ class Sessions:
         self.open(session, connection)
 
     def _commits(self, session: Session) -> None:
-        """Count what the app asked for towards a connection, which is about to commit."""
+        """Count what the app asked for towards a connection that is about to commit, one that notes it if there is."""
         work = self._works.get(session)
         if work is None or session.in_nested_transaction() or not (asked := work.asked.take(None)):
             return
         if not work.connections:
-            self.open(session, session.connection())
-        state = next(iter(work.connections))
-        if state.autocommit:
-            self._pusher.push(asked, noted=False)
+            with suppress(UnboundExecutionError):  # of a session that has a bind for each class, and has used none
+                self.open(session, session.connection())
+        committing = [state for state in work.connections if not state.autocommit]
+        if not committing:
+            work.unplaced = asked
             return
+        state = min(committing, key=lambda state: not state.notes)
         for tenant, models in asked.items():
             work.pending.note(None, state, tenant, models)
 
@@ -177,7 +184,8 @@ class Sessions:
             work.pending.release(savepoint, _enclosing(savepoint))
             work.asked.release(savepoint, _enclosing(savepoint))
             return
-        due: dict[bool, Pairs] = {True: {}, False: {}}
+        due: dict[bool, Pairs] = {True: {}, False: work.unplaced}
+        work.unplaced = {}
         for state in work.connections:
             # A session that was joined to a transaction it does not end has committed nothing yet.
             if state.is_undecided:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 from weakref import ref
 
 from sqlalchemy import Connection, event
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session
 
 from cache_revalidate import ConfigurationError, Revalidator, SnapshotError
@@ -140,6 +141,11 @@ class _Binding:
             raise SnapshotError(
                 "bind_snapshot was called after the session's transaction had begun, when rows may have been read that "
                 "are older than the tokens seen now: call it before the session's first query, once, with all models."
+            )
+        if any(not sa_inspect(obj).expired for obj in session.identity_map.values()):
+            raise SnapshotError(
+                "bind_snapshot was called on a session that holds objects which it loaded before: queries would return "
+                "them as they were then. Call expunge_all() first, or use a session of its own."
             )
         bind = session.get_bind(**self._bind_arguments)
         checked_dialect(bind.dialect)

@@ -66,6 +66,8 @@ def add_tables(metadata: MetaData, *, schema: str | None = None) -> Tables:
         Index(f"ix_{PENDING}", "namespace", "model", "tenant"),
         schema=schema,
         info={"cache_revalidate": True},
+        # SQLite gives a deleted row's id to the next one, and rows are deleted by their ids after they were forwarded.
+        sqlite_autoincrement=True,
         # Its rows come and go all the time: have them cleaned up long before a fifth of the table is dead.
         postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "1000"},
     )

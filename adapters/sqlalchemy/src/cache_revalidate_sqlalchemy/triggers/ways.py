@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Enum, Integer, String, Table, TypeDecorator, Uuid
+from sqlalchemy import CHAR, Enum, Integer, String, Table, TypeDecorator, Uuid
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
@@ -111,7 +111,7 @@ def tenant_in(column: Column[Any], canonical: str | None) -> str:
     if canonical is not None:
         return canonical.replace("{tenant}", held)
     kind = column.type.dialect_impl(_DIALECT)
-    is_plain = isinstance(kind, Integer | String) and not isinstance(kind, Enum)
+    is_plain = isinstance(kind, Integer | String) and not isinstance(kind, Enum | CHAR)
     if isinstance(kind, TypeDecorator) or not (is_plain or (isinstance(kind, Uuid) and kind.native_uuid)):
         raise ConfigurationError(
             f"{column} is of the type {column.type!r}: what PostgreSQL would write down as the tenant may not be what "
