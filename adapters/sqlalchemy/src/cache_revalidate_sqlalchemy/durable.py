@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import DBAPIError
 
 from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
-from cache_revalidate_sqlalchemy.dirty import Dirty, Look
+from cache_revalidate_sqlalchemy.copies import Changes, Copies, Tokens
 from cache_revalidate_sqlalchemy.engines import Engines
 from cache_revalidate_sqlalchemy.forwarding import Forwarding
 from cache_revalidate_sqlalchemy.ledger import Ledger
@@ -25,18 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-Changes: TypeAlias = Mapping[str, Collection[str]]
-Tokens: TypeAlias = dict[str, str]
-
 WhenCopyIsAway: TypeAlias = Literal["database", "no-store"]
 """Where tokens are read while the copies can't be: in the database, or nowhere, so that answers go uncached."""
 
-_COPIES_LAST_LONGER: Final = 10.0
-"""Seconds by which a copy may outlive `max_stale`: it may have been made a little late, by a clock of its own."""
-_RAISED_BY: Final = 2.0
-"""Seconds within which a commit's fold raises the copies, unless something is in its way."""
-_PAUSE: Final = 1.0
-"""Seconds for which look-ups raise nothing after a failure, so that not each of them waits for a Redis that is away."""
 _DAY: Final = 86_400.0
 
 _logger = logging.getLogger("cache_revalidate")
@@ -100,14 +90,11 @@ class DurableStore(FoldingStore):
         self._others = [Engines(*other) if isinstance(other, tuple) else Engines(other, None) for other in others]
         self._forwarding = Forwarding(self.engines, self._others)
         self._tables = tables
-        self._max_stale = _checked_seconds("max_stale", max_stale, least=1.0)
+        self._copies = Copies(copy, _checked_seconds("max_stale", max_stale, least=1.0))
         self._answers_from_database = when_copy_is_away == "database"
         self._timeout = _checked_seconds("timeout", timeout, least=0.001)
         self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
-        self._copy_is_away = False
-        self._copy_failed_at = 0.0
         self._other_is_away = False
-        self._dirty: dict[str, Dirty] = {}
         self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
@@ -123,7 +110,7 @@ class DurableStore(FoldingStore):
 
     def mark(self, keyspace: Keyspace, changes: Changes) -> None:
         """Have this process ask the database for pairs that it has committed, until they are folded."""
-        self._dirt(keyspace).mark(changes)
+        self._copies.mark(keyspace, changes)
 
     def can_note(self, connection: Connection) -> bool:
         """Say whether a connection is to one of the store's databases."""
@@ -141,12 +128,9 @@ class DurableStore(FoldingStore):
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
-        if self.copy is not None and not self._dirt(keyspace).among(tenant, models):
-            held: Tokens = {}
-            with self._copy_may_be_away(raises=not self._answers_from_database):
-                held = await self.copy.peek(self._of_copies(keyspace), tenant, models)
-            if len(held) == len(models):
-                return held
+        held = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
+        if held is not None:
+            return held
         return await self._ask(keyspace, tenant, models, is_fold=False)
 
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
@@ -163,7 +147,7 @@ class DurableStore(FoldingStore):
 
     async def fold(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
         """Return the tokens of `changes`, with all counted in that was committed before the call; raise the copies."""
-        self._dirt(keyspace).mark(changes)
+        self._copies.mark(keyspace, changes)
         named, every = _parted(changes)
         try:
             for model in every:
@@ -176,22 +160,20 @@ class DurableStore(FoldingStore):
             return await self._fold_now(keyspace, named)
         finally:
             # Also where the database did not answer, which may be why there is a doubt.
-            if in_doubt and named and self.copy is not None:
-                with self._copy_may_be_away():
-                    await self.copy.drop(self._of_copies(keyspace), named)
+            if in_doubt:
+                await self._copies.drop(keyspace, named)
 
     def fold_sync(self, keyspace: Keyspace, changes: Changes, *, in_doubt: bool = False) -> dict[str, Tokens]:
         """Do as `fold` does, for callers without an event loop."""
-        self._dirt(keyspace).mark(changes)
+        self._copies.mark(keyspace, changes)
         named, every = _parted(changes)
         try:
             for model in every:
                 self._fold_every_tenant_sync(keyspace, model)
             return self._fold_now_sync(keyspace, named)
         finally:
-            if in_doubt and named and self.copy is not None:
-                with self._copy_may_be_away():
-                    self.copy.drop_sync(self._of_copies(keyspace), named)
+            if in_doubt:
+                self._copies.drop_sync(keyspace, named)
 
     async def check(self) -> None:
         """Raise `StoreError` unless the tables are there and the copies can be read."""
@@ -202,13 +184,11 @@ class DurableStore(FoldingStore):
                 await engines.run(ledger.newest_pending)
         except StoreError as error:
             raise StoreError(f"{error} {self._when_tables_are_missing}") from error
-        if self.copy is not None:
-            await self.copy.check()
+        await self._copies.check()
 
     async def aclose(self) -> None:
         """Let go of the copies' connections; the engines are the app's."""
-        if self.copy is not None:
-            await self.copy.aclose()
+        await self._copies.aclose()
 
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
@@ -240,20 +220,10 @@ class DurableStore(FoldingStore):
 
         A Redis that hung may also carry out, when it goes on, an older raise that was sent to it before.
         """
-        missed = self._dirt(keyspace).older_than(_RAISED_BY) if self.copy is not None else {}
-        if missed and await self._copies_are_there():
-            named, every = _parted(missed)
-            for model in every:
-                await self._fold_every_tenant(keyspace, model)
-            await self._fold_now(keyspace, named)
-
-    async def _copies_are_there(self) -> bool:
-        try:
-            if self.copy is not None:
-                await self.copy.check()
-        except StoreError:
-            return False
-        return True
+        named, every = _parted(await self._copies.missed(keyspace))
+        for model in every:
+            await self._fold_every_tenant(keyspace, model)
+        await self._fold_now(keyspace, named)
 
     async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
         loop = asyncio.get_running_loop()
@@ -275,22 +245,22 @@ class DurableStore(FoldingStore):
         models = sorted(batch.models)
         if batch.is_fold:
             return (await self._fold_now(keyspace, {tenant: models}))[tenant]
-        look, ledger = self._dirt(keyspace).look({tenant: models}), self._ledger(keyspace)
+        look, ledger = self._copies.look(keyspace, {tenant: models}), self._ledger(keyspace)
         if missed := await self._forwarding.forward(ledger, {tenant: models}):
             raise missed
         tokens = await self.engines.run(lambda connection: ledger.look_up(connection, tenant, models, keyspace.expiry))
-        if not self._copy_is_away or time.monotonic() > self._copy_failed_at + _PAUSE:
-            await self._raise(keyspace, {tenant: tokens}, look)
+        if self._copies.may_be_asked:
+            await self._copies.raise_to(keyspace, {tenant: tokens}, look)
         # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
         return tokens
 
     async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
-        look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        look, ledger = self._copies.look(keyspace, changes), self._ledger(keyspace)
         missed = await self._forwarding.forward(ledger, changes)
         tokens = await self.engines.run(lambda connection: ledger.fold(connection, changes))
-        await self._raise(keyspace, tokens, look if missed is None else look.incomplete())
+        await self._copies.raise_to(keyspace, tokens, look if missed is None else look.incomplete())
         if missed is not None:
             raise missed
         return tokens
@@ -298,25 +268,25 @@ class DurableStore(FoldingStore):
     def _fold_now_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
             return {}
-        look, ledger = self._dirt(keyspace).look(changes), self._ledger(keyspace)
+        look, ledger = self._copies.look(keyspace, changes), self._ledger(keyspace)
         missed = self._forwarding.forward_sync(ledger, changes)
         tokens = self.engines.run_sync(lambda connection: ledger.fold(connection, changes))
-        self._raise_sync(keyspace, tokens, look if missed is None else look.incomplete())
+        self._copies.raise_to_sync(keyspace, tokens, look if missed is None else look.incomplete())
         if missed is not None:
             raise missed
         return tokens
 
     async def _fold_every_tenant(self, keyspace: Keyspace, model: str) -> None:
-        marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        marks, ledger = self._copies.look(keyspace, {EVERY_TENANT: [model]}), self._ledger(keyspace)
         missed = await self._forwarding.forward(ledger, {EVERY_TENANT: [model]})
         await self.engines.run(lambda connection: ledger.fold_every_tenant(connection, model))
         last, are_raised = EVERY_TENANT, True
         while True:
-            look, after = self._dirt(keyspace).look({}), last
+            look, after = self._copies.look(keyspace, {}), last
             page = await self.engines.run(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
             if not page:
                 break
-            are_raised &= await self._raise(keyspace, page, look)
+            are_raised &= await self._copies.raise_to(keyspace, page, look)
             last = max(page)
         if missed is not None:
             raise missed
@@ -324,64 +294,21 @@ class DurableStore(FoldingStore):
             marks.settle()
 
     def _fold_every_tenant_sync(self, keyspace: Keyspace, model: str) -> None:
-        marks, ledger = self._dirt(keyspace).look({EVERY_TENANT: [model]}), self._ledger(keyspace)
+        marks, ledger = self._copies.look(keyspace, {EVERY_TENANT: [model]}), self._ledger(keyspace)
         missed = self._forwarding.forward_sync(ledger, {EVERY_TENANT: [model]})
         self.engines.run_sync(lambda connection: ledger.fold_every_tenant(connection, model))
         last, are_raised = EVERY_TENANT, True
         while True:
-            look, after = self._dirt(keyspace).look({}), last
+            look, after = self._copies.look(keyspace, {}), last
             page = self.engines.run_sync(lambda connection: ledger.page_of(connection, model, after))  # noqa: B023
             if not page:
                 break
-            are_raised &= self._raise_sync(keyspace, page, look)
+            are_raised &= self._copies.raise_to_sync(keyspace, page, look)
             last = max(page)
         if missed is not None:
             raise missed
         if are_raised:
             marks.settle()
-
-    async def _raise(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
-        """Raise the copies to tokens that the database has just shown; say whether they are raised."""
-        if self.copy is None:
-            look.settle()
-            return True
-        if look.may_raise():
-            with self._copy_may_be_away():
-                await self.copy.raise_tokens(self._of_copies(keyspace), tokens)
-                if look.may_raise():
-                    look.settle()
-                    return True
-                # This process was stopped on the way: for all it knows, it began an old copy's next life.
-                await self.copy.drop(self._of_copies(keyspace), tokens)
-        return False
-
-    def _raise_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
-        if self.copy is None:
-            look.settle()
-            return True
-        if look.may_raise():
-            with self._copy_may_be_away():
-                self.copy.raise_tokens_sync(self._of_copies(keyspace), tokens)
-                if look.may_raise():
-                    look.settle()
-                    return True
-                self.copy.drop_sync(self._of_copies(keyspace), tokens)
-        return False
-
-    @contextmanager
-    def _copy_may_be_away(self, *, raises: bool = False) -> Iterator[None]:
-        """Keep a failure of the copies from whoever has, or will have, the database's answer; say it once an outage."""
-        try:
-            yield
-        except StoreError as error:
-            if not self._copy_is_away:
-                _logger.warning("The copies of the version tokens can't be reached, until this is over: %s", error)
-            self._copy_is_away = True
-            self._copy_failed_at = time.monotonic()
-            if raises:
-                raise
-        else:
-            self._copy_is_away = False
 
     @property
     def _when_tables_are_missing(self) -> str:
@@ -392,13 +319,6 @@ class DurableStore(FoldingStore):
 
     def _ledger(self, keyspace: Keyspace) -> Ledger:
         return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
-
-    def _dirt(self, keyspace: Keyspace) -> Dirty:
-        return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _COPIES_LAST_LONGER))
-
-    def _of_copies(self, keyspace: Keyspace) -> Keyspace:
-        # Nothing held for a token may outlive the token.
-        return Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
 
 
 def _parted(changes: Changes) -> tuple[Changes, list[str]]:

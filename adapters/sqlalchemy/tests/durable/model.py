@@ -89,7 +89,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self._apps, self._own = world.engine(), world.engine()
         self.store = world.make_store(self._own, TABLES, world.copies, max_stale=MAX_STALE, sweep_every=0)
-        self.store._dirty[NAMESPACE] = Dirty(MAX_STALE + 10, monotonic=world.now)
+        self.store._copies._dirty[NAMESPACE] = Dirty(MAX_STALE + 10, monotonic=world.now)
         self.revalidator = revalidator_on(self.store)
         self.sessions: sessionmaker[Session] = sessionmaker(self._apps)
         self._attachment = attach(self.revalidator, self.sessions, ATTACHED, on_unknown_tenant="every_tenant")

@@ -207,7 +207,7 @@ async def test_a_late_raise_is_dropped(engine: Engine) -> None:
     copy = MemoryStore()
     store = DurableStore(engine, TABLES, copy)
     revalidator = revalidator_on(store)
-    store._dirty["cache_revalidate"] = Dirty(70.0, monotonic=lambda: clock[0])
+    store._copies._dirty["cache_revalidate"] = Dirty(70.0, monotonic=lambda: clock[0])
     keyspace = Keyspace("cache_revalidate", 60)
     run = store.engines.run
 

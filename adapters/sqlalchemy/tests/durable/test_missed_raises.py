@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from adapters.sqlalchemy.tests.desk import ATTACHED, MODELS, TABLES, Label, async_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from cache_revalidate import RedisStore, Revalidator
+from cache_revalidate import Keyspace, RedisStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore, attach
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def test_other_processes_hear_of_a_commit_once_redis_is_back(
         assert new["label"] > old["label"]
         redis_server_own.kill()  # and with it whatever was sent to it while it hung
         redis_server_own.start()
-        await stores[1].copy.raise_tokens(stores[1]._of_copies(reader.keyspace), {"1": old})  # type: ignore[union-attr]
+        await stores[1].copy.raise_tokens(Keyspace(reader.keyspace.namespace, 60.0), {"1": old})  # type: ignore[union-attr]
         started = time.monotonic()
         while await reader.tokens(1, "label") != new:
             assert time.monotonic() < started + SECONDS, "nobody told Redis"

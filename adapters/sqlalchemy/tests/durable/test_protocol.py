@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from cache_revalidate import Keyspace, MemoryStore, new_token
 from cache_revalidate_sqlalchemy import DurableStore, ledger
+from cache_revalidate_sqlalchemy.copies import Copies
 from cache_revalidate_sqlalchemy.dirty import Dirty
 from cache_revalidate_sqlalchemy.ledger import Ledger
 
@@ -229,11 +230,11 @@ def _never_mark(patch: pytest.MonkeyPatch) -> None:
 
 
 def _raise_nothing(patch: pytest.MonkeyPatch) -> None:
-    def keep_sync(_: object, __: object, tokens: Any, look: Any) -> Any:
+    def settle_only(_: object, __: object, ___: object, look: Any) -> bool:
         look.settle()
-        return tokens
+        return True
 
-    patch.setattr(DurableStore, "_raise_sync", keep_sync)
+    patch.setattr(Copies, "raise_to_sync", settle_only)
 
 
 def _make_the_token_before_the_lock(patch: pytest.MonkeyPatch) -> None:

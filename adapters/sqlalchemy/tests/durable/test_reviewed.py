@@ -18,7 +18,7 @@ from sqlalchemy import Engine, StaticPool, create_engine, insert, select, text, 
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from cache_revalidate import InvalidTenantError, MemoryStore, Revalidator, SnapshotError
+from cache_revalidate import InvalidTenantError, Keyspace, MemoryStore, Revalidator, SnapshotError
 from cache_revalidate_sqlalchemy import DurableStore, attach, bind_snapshot
 
 
@@ -60,7 +60,7 @@ async def test_a_commit_that_is_settled_late_is_no_doubtful_one(
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)  # for the raise, which is all in memory
-    await copy.raise_tokens(stores[0]._of_copies(reader.keyspace), {"1": old})
+    await copy.raise_tokens(Keyspace(reader.keyspace.namespace, 60.0), {"1": old})
     assert (await reader.tokens(1, "label"))["label"] == token_in(engine) > old["label"]
     attachment.detach()
 

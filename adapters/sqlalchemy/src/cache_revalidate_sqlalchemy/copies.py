@@ -1,0 +1,149 @@
+"""The copies that a durable store has in Redis or in memory: when they may be believed, and when they are raised.
+
+A copy that could not be raised, or was raised too late, is made good by marks: this process asks the database for what
+it has marked, until a look at the database that began later has raised the copies.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+from cache_revalidate import CopyStore, Keyspace, StoreError
+from cache_revalidate_sqlalchemy.dirty import Dirty, Look
+
+Changes: TypeAlias = Mapping[str, Collection[str]]
+Tokens: TypeAlias = dict[str, str]
+
+_OUTLIVE: Final = 10.0
+"""Seconds by which a mark outlives the copies, which may be made a little late, by a clock of their own."""
+_RAISED_BY: Final = 2.0
+"""Seconds within which a commit's fold raises the copies, unless something is in its way."""
+_PAUSE: Final = 1.0
+"""Seconds for which look-ups raise nothing after a failure, so that not each of them waits for a Redis that is away."""
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class Copies:
+    """Copies in `store`, if there is one, each of which lives for `max_stale` seconds."""
+
+    def __init__(self, store: CopyStore | None, max_stale: float) -> None:
+        self._store = store
+        self._max_stale = max_stale
+        self._is_away = False
+        self._failed_at = 0.0
+        self._dirty: dict[str, Dirty] = {}
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether they can be reached, or it is time to try again."""
+        return not self._is_away or time.monotonic() > self._failed_at + _PAUSE
+
+    def mark(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Believe no copy of pairs that this process has committed, until a look that begins later is through."""
+        self._marks(keyspace).mark(changes)
+
+    def look(self, keyspace: Keyspace, changes: Changes) -> Look:
+        """Note that the database is about to be asked for some pairs."""
+        return self._marks(keyspace).look(changes)
+
+    async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str], *, raises: bool) -> Tokens | None:
+        """Return the copies of a tenant's models; None if they are not all there, or not to be believed.
+
+        If they can't be reached, that is None, too, unless `raises`: then a `StoreError`.
+        """
+        if self._store is None or self._marks(keyspace).among(tenant, models):
+            return None
+        held: Tokens = {}
+        with self._may_be_away(raises=raises):
+            held = await self._store.peek(self._keyspace(keyspace), tenant, models)
+        return held if len(held) == len(models) else None
+
+    async def raise_to(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
+        """Raise the copies to tokens that a look at the database has shown; say whether they are raised."""
+        if self._store is None:
+            look.settle()
+            return True
+        if look.may_raise():
+            with self._may_be_away():
+                await self._store.raise_tokens(self._keyspace(keyspace), tokens)
+                if look.may_raise():
+                    look.settle()
+                    return True
+                # This process was stopped on the way: for all it knows, it began an old copy's next life.
+                await self._store.drop(self._keyspace(keyspace), tokens)
+        return False
+
+    def raise_to_sync(self, keyspace: Keyspace, tokens: dict[str, Tokens], look: Look) -> bool:
+        """Do the same without an event loop."""
+        if self._store is None:
+            look.settle()
+            return True
+        if look.may_raise():
+            with self._may_be_away():
+                self._store.raise_tokens_sync(self._keyspace(keyspace), tokens)
+                if look.may_raise():
+                    look.settle()
+                    return True
+                self._store.drop_sync(self._keyspace(keyspace), tokens)
+        return False
+
+    async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Have nobody believe the copies of some pairs."""
+        if self._store is not None and changes:
+            with self._may_be_away():
+                await self._store.drop(self._keyspace(keyspace), changes)
+
+    def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
+        """Do the same without an event loop."""
+        if self._store is not None and changes:
+            with self._may_be_away():
+                self._store.drop_sync(self._keyspace(keyspace), changes)
+
+    async def missed(self, keyspace: Keyspace) -> Changes:
+        """Return the pairs whose copies should have been raised by now, once they can be reached again."""
+        missed = self._marks(keyspace).older_than(_RAISED_BY) if self._store is not None else {}
+        return missed if missed and await self._are_there() else {}
+
+    async def check(self) -> None:
+        """Raise `StoreError` unless they can be reached."""
+        if self._store is not None:
+            await self._store.check()
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+        if self._store is not None:
+            await self._store.aclose()
+
+    async def _are_there(self) -> bool:
+        try:
+            await self.check()
+        except StoreError:
+            return False
+        return True
+
+    def _marks(self, keyspace: Keyspace) -> Dirty:
+        return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _OUTLIVE))
+
+    def _keyspace(self, keyspace: Keyspace) -> Keyspace:
+        # Nothing held for a token may outlive the token.
+        return Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
+
+    @contextmanager
+    def _may_be_away(self, *, raises: bool = False) -> Iterator[None]:
+        """Keep a failure of the copies from whoever has, or will have, the database's answer; say it once an outage."""
+        try:
+            yield
+        except StoreError as error:
+            if not self._is_away:
+                _logger.warning("The copies of the version tokens can't be reached, until this is over: %s", error)
+            self._is_away = True
+            self._failed_at = time.monotonic()
+            if raises:
+                raise
+        else:
+            self._is_away = False
