@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from cache_revalidate import Keyspace, Revalidator, StoreError
+from cache_revalidate import Keyspace, Revalidator, StoreError, new_token
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.stores.redis.errors import store_error
 from tests.support.redis_replication import client_of
@@ -267,6 +267,40 @@ async def test_killed_redis_comes_back(open_store: OpenStore, redis_server_own: 
     assert after["inbox"] == before["inbox"]
     with client_of(redis_server_own) as client:
         assert client.hkeys("cache_revalidate:{2}") == ["label"]
+
+
+@pytest.mark.parametrize("layout", ["hash", "chatwoot"])
+async def test_a_raise_that_was_given_up_is_not_carried_out(
+    layout: str, open_store: OpenStore, keyspace: Keyspace, redis_server_own: RedisServer
+) -> None:
+    """What a hung Redis was sent, and carries out when it goes on, begins no old token's next life; later raises do."""
+    store = open_store(redis_server_own.url, layout=layout, timeout=0.3)
+    assert await store.peek(keyspace, "1", ["label"]) == {}
+    token = new_token()
+    redis_server_own.pause()
+    with pytest.raises(StoreError, match="did not answer"):
+        await store.raise_tokens(keyspace, {"1": {"label": token}})
+    with pytest.raises(StoreError, match="did not answer"):
+        store.raise_tokens_sync(keyspace, {"1": {"label": token}})
+    redis_server_own.resume()
+    other = open_store(redis_server_own.url, layout=layout, timeout=10.0)
+    assert await other.peek(keyspace, "1", ["label"]) == {}
+    with client_of(redis_server_own) as client:
+        assert client.info("commandstats")["cmdstat_evalsha"]["calls"] >= 3
+    assert await store.raise_tokens(keyspace, {"1": {"label": token}}) == {"1": {"label": token}}
+
+
+async def test_a_clock_that_was_set_is_learned(
+    open_store: OpenStore, keyspace: Keyspace, redis_server: RedisServer
+) -> None:
+    """A raise that is refused because Redis' clock has jumped says so; the next is carried out."""
+    store = open_store(redis_server.url, timeout=5.0)
+    await store.peek(keyspace, "1", ["label"])
+    store._clock.learn(1)
+    tokens = {"1": {"label": new_token()}}
+    with pytest.raises(StoreError, match="too late to raise"):
+        await store.raise_tokens(keyspace, tokens)
+    assert await store.raise_tokens(keyspace, tokens) == tokens
 
 
 async def test_cancellation_passes(open_store: OpenStore, keyspace: Keyspace, redis_server_own: RedisServer) -> None:

@@ -1,9 +1,9 @@
 -- KEYS: one hash per tenant, whose fields are models and hold a token and the millisecond at which it is forgotten.
--- ARGV: the operation, the expiry, then for each key the number of its models, the models, and what is given for each.
--- Answers the tokens in that order.
+-- ARGV: the operation, the expiry, the deadline, then for each key the number of its models, the models, and what is given for each.
+-- Answers the tokens in that order, and the time.
 
 local answer = {}
-local at = 3
+local at = 4
 local latest = milliseconds + expiry
 
 local function parse(value)
@@ -48,4 +48,5 @@ for _, key in ipairs(KEYS) do
   at = at + 1 + 2 * count
 end
 
+table.insert(answer, string.format('%.0f', milliseconds))
 return answer

@@ -15,6 +15,7 @@ from cache_revalidate.exceptions import ConfigurationError, StoreError
 from cache_revalidate.stores.base import CopyStore, Keyspace
 from cache_revalidate.stores.redis.cancelling import cancellation_kept
 from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
+from cache_revalidate.stores.redis.clock import RedisClock
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.layout import LAYOUTS, Operation, ScriptCall
 from cache_revalidate.stores.redis.urls import parse_url
@@ -66,6 +67,7 @@ class RedisStore(CopyStore):
         self._layout = LAYOUTS[layout]
         self._timeout = timeout
         self._clustered = clustered
+        self._clock = RedisClock(None if clustered else timeout)
         self._name = name
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
         self._sync_client: SyncClient | None = None
@@ -153,7 +155,7 @@ class RedisStore(CopyStore):
                 raise StoreError(self._outage)
             # This read finds out whether Redis is back; the others go on without it until it has.
             self._resume_at = now + _PAUSE
-        call = self._layout.call(operation, keyspace, {tenant: models})
+        call = self._layout.call(operation, keyspace, {tenant: models}, self._clock)
         return (await self._ask([partial(_run, call)]))[0][tenant]
 
     async def _write(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
@@ -168,7 +170,7 @@ class RedisStore(CopyStore):
     def _calls(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
         """Return the calls to be made: one, but in a cluster, where each tenant is a slot, one per tenant."""
         parts = [{tenant: models} for tenant, models in changes.items()] if self._clustered else [changes]
-        return [self._layout.call(operation, keyspace, part) for part in parts]
+        return [self._layout.call(operation, keyspace, part, self._clock) for part in parts]
 
     async def _ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
         try:

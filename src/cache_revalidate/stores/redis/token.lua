@@ -3,9 +3,15 @@
 
 local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' a token, 'peek' nothing
 local expiry = tonumber(ARGV[2]) -- milliseconds
+local deadline = tonumber(ARGV[3]) -- of a 'raise', in milliseconds since 1970; 0 for none
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local milliseconds = math.floor(now / 1000)
+
+-- Each answer ends with the time. A raise that comes after its caller has given up is not carried out.
+if deadline > 0 and milliseconds > deadline then
+  return {string.format('%.0f', milliseconds)}
+end
 
 local function is_token(value)
   return type(value) == 'string' and #value == 20 and string.find(value, '^[0-8]%d+$') ~= nil
