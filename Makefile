@@ -67,7 +67,9 @@ $(VENV)/made.stamp:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# The compiled files name every package there is to install, so nothing is left to resolve: pip (23.2, for one)
+# would look for the newest release of a package that another asks for with an extra, and refuse it for want of a pin.
 $(VENV)/%.stamp: requirements/%.txt $(PROJECTS) | $(VENV)/made.stamp
-	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --require-hashes --no-deps -r $<
 	$(INSTALL) --no-deps --no-build-isolation -e . -e adapters/sqlalchemy
 	@touch $@
