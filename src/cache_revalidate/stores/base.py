@@ -38,6 +38,20 @@ class Store(abc.ABC):
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the token of each of `models`, minting a unique one for each that is missing or malformed."""
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:  # noqa: ARG002
+        """Return the tokens of `models` if they are at hand, in this process, and may be believed; else None.
+
+        Nothing is asked and nothing minted: it is what `read` would answer without having to wait. From any thread.
+        """
+        return None
+
+    async def read_past(self, keyspace: Keyspace, tenant: str, models: Sequence[str], shown: Tokens) -> Tokens:  # noqa: ARG002
+        """Do as `read` does, for a caller who has shown tokens that may be newer than those that are at hand here.
+
+        What this process, or a copy, holds of a model is not believed where the caller has `shown` a larger token.
+        """
+        return await self.read(keyspace, tenant, models)
+
     @abc.abstractmethod
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Make each changed token a new, larger one; return the new tokens by tenant and model."""
