@@ -109,8 +109,10 @@ class Revalidator:
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
         try:
+            if self.has_default_canonical:
+                return canonical_tenant(value)
             tenant = checked_tenant(self._canonical(value))
-            again = tenant if self.has_default_canonical else self._canonical(tenant)
+            again = self._canonical(tenant)
         except InvalidTenantError:
             raise
         except Exception as error:
@@ -145,15 +147,38 @@ class Revalidator:
         """Return the opaque hash of viewer, build salt and epoch; a client's validator is (tag, token)."""
         return _tag("" if viewer is EVERYONE else f"={viewer}", self._salt, self._epoch)
 
-    async def tokens(self, tenant: object, *models: str) -> Tokens:
-        """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away."""
-        owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
+    async def tokens(self, tenant: object, *models: str, shown: Tokens | None = None) -> Tokens:
+        """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away.
+
+        `shown` are tokens that the caller has seen somewhere, by model: where one of them is larger, the store reads
+        past what this process or a copy holds. What it finds is the answer, be it larger or not.
+        """
+        return await self.read(self.tenant(tenant), self.known_models(models) or self.models, shown)
+
+    def held(self, tenant: str, models: tuple[str, ...], shown: Tokens | None = None) -> Tokens | None:
+        """Return what `read` would answer, if that is at hand in this process; None if it has to be awaited.
+
+        `tenant` and `models` are as `tenant()` and `known_models()` have returned them: they are not checked again.
+        """
+        if self._owed._tenants:
+            return None
+        tokens = self.store.held(self.keyspace, tenant, models)
+        if tokens is None or (shown and _is_newer(shown, tokens)):
+            return None
+        self.stats.reads += 1
+        return tokens
+
+    async def read(self, tenant: str, models: tuple[str, ...], shown: Tokens | None = None) -> Tokens:
+        """Do as `tokens` does, for a tenant and models that `tenant()` and `known_models()` have returned."""
         try:
             if self._owed:
                 # A store that is away says so at once to a read, while a bump may wait for its time-out.
-                await self.store.read(self.keyspace, owner, wanted)
-                await self._pay_owed(owner)
-            tokens = await self.store.read(self.keyspace, owner, wanted)
+                await self.store.read(self.keyspace, tenant, models)
+                await self._pay_owed(tenant)
+            if shown:
+                tokens = await self.store.read_past(self.keyspace, tenant, models, shown)
+            else:
+                tokens = await self.store.read(self.keyspace, tenant, models)
         except StoreError:
             self.stats.failed_reads += 1
             raise
@@ -382,6 +407,11 @@ def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
         for tenant, models in changes.items()
         if tenant != EVERY_TENANT
     }
+
+
+def _is_newer(shown: Tokens, tokens: Tokens) -> bool:
+    """Say whether one of the tokens `shown` is larger than the model's among `tokens`."""
+    return any(token > tokens.get(model, token) for model, token in shown.items())
 
 
 def _nothing() -> None:
