@@ -18,8 +18,8 @@ NAMESPACE: Final = "cache_revalidate"
 ANY: Final = "__rand_int__"
 """Stands for a tenant of twelve digits, which redis-benchmark draws for each call."""
 PIPELINED: Final = 500
+CONNECTIONS: Final = 50
 
-_CONNECTIONS: Final = 50
 _CLOCK: Final = RedisClock(None)
 
 
@@ -52,23 +52,31 @@ def evaluated(call: ScriptCall) -> list[str]:
     return ["EVALSHA", call.script.sha, str(len(call.keys)), *call.keys, *call.arguments]
 
 
-def cost(server: RedisServer, command: Sequence[str], times: int, *, tenants: int = 100_000) -> Contestant:
-    """Return the contestant whose sample is the server's CPU time for one command, in µs, from fifty connections."""
+def cost(
+    server: RedisServer, command: Sequence[str], times: int, *, tenants: int = 100_000, connections: int = CONNECTIONS
+) -> Contestant:
+    """Return the contestant whose sample is the server's CPU time for one command, in µs."""
 
     async def sample() -> float:
         before = cpu_seconds(server.process_id)
-        await benchmark(server, command, times, tenants=tenants)
+        await benchmark(server, command, times, tenants=tenants, connections=connections)
         return (cpu_seconds(server.process_id) - before) / times * 1_000_000
 
     return sample
 
 
 async def benchmark(
-    server: RedisServer, command: Sequence[str], times: int, *, tenants: int = 100_000, pipelined: int = 1
+    server: RedisServer,
+    command: Sequence[str],
+    times: int,
+    *,
+    tenants: int = 100_000,
+    connections: int = CONNECTIONS,
+    pipelined: int = 1,
 ) -> None:
     """Send a command so many times by redis-benchmark, which runs on the core that the server does not have."""
     program = find_program("redis-benchmark", "redis-tools")
-    where = ["-h", HOST, "-p", str(server.port), "-c", str(min(_CONNECTIONS, times)), "-P", str(pipelined)]
+    where = ["-h", HOST, "-p", str(server.port), "-c", str(min(connections, times)), "-P", str(pipelined)]
     process = await asyncio.create_subprocess_exec(
         *cores.pinned(cores.OTHERS),
         *(program, *where, "-n", str(times), "-r", str(tenants), "-q", *command),

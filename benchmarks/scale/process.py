@@ -47,7 +47,7 @@ async def measure(bench: Bench) -> Measured:
 
 
 async def _weigh(bench: Bench, server: RedisServer, found: Measured) -> None:
-    tenants = max(bench.size.largest // 20, 10)
+    tenants = max(bench.size.largest // 50, 10)
     bench.progress.say("bytes of a mirrored tenant")
     tokens = _memory_of(tenants * len(MODELS))
     figures = {
@@ -128,7 +128,7 @@ async def _begin(bench: Bench, server: RedisServer, found: Measured) -> None:
 async def _keep_current(bench: Bench, server: RedisServer, found: Measured) -> None:
     """Measure what one event costs that is heard, and one read that is answered from what is held."""
     tenants = max(bench.size.largest // 100, 10)
-    times = bench.size.largest // 20
+    times = max(bench.size.largest // 20, 10)
     async with _mirroring(server, MODELS) as (few, of_few), _mirroring(server, MANY, _NAMESPACE_OF_MANY) as (many, of_many):
         for revalidator, store in ((few, of_few), (many, of_many)):
             for _ in range(3):
