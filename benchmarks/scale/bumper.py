@@ -19,7 +19,7 @@ def bump(port: int, namespace: str, tenants: int, models: list[str], times: int)
             pipeline = client.pipeline(transaction=False)
             for number in range(start, min(start + PIPELINED, times)):
                 call = call_of("bump", str(1 + number % tenants), models, namespace=namespace)
-                pipeline.execute_command("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.arguments)
+                pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.arguments)
             pipeline.execute()
 
 

@@ -74,9 +74,7 @@ async def _weigh(bench: Bench, cluster: RedisCluster, found: Measured) -> None:
     found.figures["cluster_bytes"] = Spread.of(weights).median
 
 
-async def _taken(
-    cluster: RedisCluster, tenants: int, operation: Callable[[int], Awaitable[object]]
-) -> list[float]:
+async def _taken(cluster: RedisCluster, tenants: int, operation: Callable[[int], Awaitable[object]]) -> list[float]:
     """Return the CPU seconds of each node while something is done for each tenant."""
     before = _cpu(cluster)
     for start in range(0, tenants, _AT_ONCE):

@@ -16,7 +16,7 @@ from benchmarks import cores
 from benchmarks.bench import Bench
 from benchmarks.cpu import cpu_seconds
 from benchmarks.results import Growth, Point, compared
-from benchmarks.rounds import Samples, interleave
+from benchmarks.rounds import interleave
 from benchmarks.scale.calls import ANY, NAMESPACE, PIPELINED, benchmark, call_of, cost, evaluated, loaded
 from benchmarks.scale.measured import MANY, MODELS, Measured, a_second, models_of, once
 from cache_revalidate.stores.redis.layout import tenant_key
@@ -75,7 +75,8 @@ def fill(client: redis.Redis, models: Sequence[str], tenants: Sequence[int], exp
     for start in range(0, len(tenants), PIPELINED):
         pipeline = client.pipeline(transaction=False)
         for number in tenants[start : start + PIPELINED]:
-            pipeline.execute_command(*evaluated(call_of("bump", str(number), models, expiry=expiry)))
+            call = call_of("bump", str(number), models, expiry=expiry)
+            pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.arguments)
         pipeline.execute()
     return (used_memory(client) - before) / len(tenants)
 
@@ -109,9 +110,9 @@ async def _weigh_subscriptions(bench: Bench, found: Measured) -> None:
     channels = max(bench.size.largest // 10, 10)
     names = [tenant_key(NAMESPACE, str(number)) for number in numbered(channels)]
     clients = 10
-    bench.progress.say(f"bytes of {clients} × {channels:,} subscriptions")
+    bench.progress.say(f"bytes of {channels:,} subscriptions of each of {clients} connections")
     with running() as (server, client), ExitStack() as stack:
-        connections = [stack.enter_context(_connected(server)) for _ in range(clients)]
+        connections = [stack.enter_context(socket.create_connection((HOST, server.port))) for _ in range(clients)]
         before = used_memory(client)
         await asyncio.to_thread(_subscribe, connections[:1], names)
         after_first = used_memory(client)
@@ -127,32 +128,21 @@ async def _weigh_subscriptions(bench: Bench, found: Measured) -> None:
     found.figures |= {"redis_first_subscription": first, "redis_subscription": further}
 
 
-@contextmanager
-def _connected(server: RedisServer) -> Iterator[redis.Connection]:
-    connection = redis.Connection(host=HOST, port=server.port, protocol=2)
-    connection.connect()
-    try:
-        yield connection
-    finally:
-        connection.disconnect()
-
-
-def _subscribe(connections: Sequence[redis.Connection], channels: Sequence[str]) -> None:
+def _subscribe(connections: Sequence[socket.socket], channels: Sequence[str]) -> None:
     for connection in connections:
         for start in range(0, len(channels), _CHANNELS_AT_ONCE):
             some = channels[start : start + _CHANNELS_AT_ONCE]
-            connection.send_command("SUBSCRIBE", *some)
-            taken: socket.socket = connection._sock
+            connection.sendall(f"SUBSCRIBE {' '.join(some)}\r\n".encode())
             confirmed = b""
             while confirmed.count(_CONFIRMED) < len(some):
-                confirmed += taken.recv(1 << 16)
+                confirmed += connection.recv(1 << 16)
 
 
 async def _calls(bench: Bench, found: Measured) -> None:
     """Measure all calls that processes make, on tenants that are there, or that are not where that is the point."""
     times = max(bench.size.largest // 20, 10)
     tenants = bench.size.largest
-    with running() as (server, client):
+    with running() as (server, _):
         read, peek = (evaluated(call_of(name, ANY, MODELS)) for name in _LOOKS)
         missed = evaluated(call_of("peek", ANY, MODELS, namespace="nobody"))
         one = call_of("bump", ANY, MODELS[:1])
@@ -208,7 +198,9 @@ async def _publishing(bench: Bench, found: Measured) -> None:
         call = {number: call_of("bump", f"heard-by-{number}", MODELS[:1]) for number in _SUBSCRIBERS}
         loaded(server, call.values())
         listening = [
-            stack.enter_context(_connected(server)) for number in _SUBSCRIBERS for _ in range(number)
+            stack.enter_context(socket.create_connection((HOST, server.port)))
+            for number in _SUBSCRIBERS
+            for _ in range(number)
         ]
         waiting = iter(listening)
         for number in _SUBSCRIBERS:
@@ -245,19 +237,17 @@ def _hearing(number: int) -> str:
 
 
 @contextmanager
-def _drained(connections: Sequence[redis.Connection]) -> Iterator[None]:
+def _drained(connections: Sequence[socket.socket]) -> Iterator[None]:
     """Have a thread take whatever comes, so that Redis never has to keep it."""
     over = threading.Event()
 
     def drain() -> None:
         with selectors.DefaultSelector() as ready:
             for connection in connections:
-                taken: socket.socket = connection._sock
-                ready.register(taken, selectors.EVENT_READ)
+                ready.register(connection, selectors.EVENT_READ, connection.recv)
             while not over.is_set():
                 for key, _ in ready.select(timeout=0.1):
-                    taken = key.fileobj  # type: ignore[assignment]
-                    taken.recv(1 << 16)
+                    key.data(1 << 16)
 
     thread = threading.Thread(target=drain)
     thread.start()

@@ -1,4 +1,4 @@
-"""One PostgreSQL with fsync: what a version row weighs, what look-ups and folds take, and what becomes of pending rows."""
+"""One PostgreSQL with fsync: what a version row weighs, what look-ups and folds take, how pending rows come and go."""
 
 import asyncio
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import MetaData, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.support.servers import PostgresServer, RedisServer
 
@@ -44,7 +43,8 @@ _NOTE = "a note in a transaction of its own"
 _INSERT = """
 INSERT INTO {versions} (namespace, model, tenant, token)
 SELECT '{namespace}', model, tenant,
-       (extract(epoch FROM now()) * 1000000 - random() * 1000000000)::bigint::text || lpad((random() * 9999)::int::text, 4, '0')
+       (extract(epoch FROM now()) * 1000000 - random() * 1000000000)::bigint::text
+       || lpad((random() * 9999)::int::text, 4, '0')
 FROM (SELECT tenant::text FROM generate_series({first}, {last}) AS tenant ORDER BY random()) AS tenants,
      unnest('{{{models}}}'::text[]) AS model
 """
@@ -65,7 +65,7 @@ BEGIN
     COMMIT;
   END LOOP;
 END $$
-"""
+"""  # noqa: S608
 
 
 async def measure(bench: Bench) -> Measured:
@@ -88,6 +88,7 @@ async def measure(bench: Bench) -> Measured:
                 await _weigh(database, found)
                 await _fold(bench, database, found)
                 await _churn(bench, database, found)
+                await _tell_updates(database, found)
                 await _bump_every_tenant(bench, database, found)
                 bench.progress.say(f"{largest:,} version rows")
                 await database.grow(largest, in_bulk=True)
@@ -138,7 +139,9 @@ class _Database:
         key = "(namespace, model, tenant)"
         before = [f"ALTER TABLE {VERSIONS} DROP CONSTRAINT {VERSIONS}_pkey", f"ALTER TABLE {VERSIONS} SET UNLOGGED"]
         after = [f"ALTER TABLE {VERSIONS} ADD PRIMARY KEY {key}"]
-        await self.execute(*(before if in_bulk else []), insert, *(after if in_bulk else []), f"VACUUM ANALYZE {VERSIONS}")
+        await self.execute(
+            *(before if in_bulk else []), insert, *(after if in_bulk else []), f"VACUUM ANALYZE {VERSIONS}"
+        )
         self.rows = rows
 
     async def depth(self) -> int:
@@ -147,10 +150,11 @@ class _Database:
 
     async def pages(self) -> int:
         """Return how many pages a look-up of one tenant touches."""
-        asked = {"tenant": self.any(), "models": MODELS, "namespace": _KEYSPACE.namespace}
-        asked["tenants"] = [asked["tenant"], EVERY_TENANT]
-        query = _snapshot(self.tables.versions, self.tables.pending).params(asked)
-        literal = query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+        tenant = self.any()
+        query = _snapshot(self.tables.versions, self.tables.pending).params(
+            tenant=tenant, tenants=[tenant, EVERY_TENANT], models=MODELS, namespace=_KEYSPACE.namespace
+        )
+        literal = query.compile(self.engine.sync_engine, compile_kwargs={"literal_binds": True})
         plan = await self.value(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {literal}")
         top = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
         return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
@@ -230,8 +234,8 @@ def _ratio(taken: Spread, base: float) -> Spread:
 
 
 async def _weigh(database: _Database, found: Measured) -> None:
-    table = await database.value(f"SELECT pg_table_size('{VERSIONS}')") / database.rows  # noqa: S608
-    index = await database.value(f"SELECT pg_indexes_size('{VERSIONS}')") / database.rows  # noqa: S608
+    table = await database.value(f"SELECT pg_table_size('{VERSIONS}')") / database.rows
+    index = await database.value(f"SELECT pg_indexes_size('{VERSIONS}')") / database.rows
     of_tenant = (table + index) * len(MODELS)
     found.tables.append(
         once(
@@ -251,9 +255,7 @@ async def _fold(bench: Bench, database: _Database, found: Measured) -> None:
     store, times = database.store, bench.size.operations * 10
 
     async def note(tenants: Iterable[str]) -> None:
-        await database.execute(
-            _NOTES.format(pending=PENDING, namespace=_KEYSPACE.namespace, tenants=",".join(tenants))
-        )
+        await database.execute(_NOTES.format(pending=PENDING, namespace=_KEYSPACE.namespace, tenants=",".join(tenants)))
 
     async def look_up(tenants: Iterable[str]) -> None:
         for tenant in tenants:
@@ -306,7 +308,7 @@ async def _churn(bench: Bench, database: _Database, found: Measured) -> None:
     )
     while not churning.done():
         await asyncio.wait([churning], timeout=0.25)
-        size = int(await database.value(f"SELECT pg_total_relation_size('{PENDING}')"))  # noqa: S608
+        size = int(await database.value(f"SELECT pg_total_relation_size('{PENDING}')"))
         sizes.append((await _noted(database) - first, size))
     await churning
     rate = sizes[-1][0] / (time.monotonic() - began)
@@ -314,7 +316,7 @@ async def _churn(bench: Bench, database: _Database, found: Measured) -> None:
     noted, size = next(each for each in sizes if each[0])
     most = max(size for _, size in sizes)
     await database.execute(f"VACUUM {PENDING}")
-    left = int(await database.value(f"SELECT pg_total_relation_size('{PENDING}')"))  # noqa: S608
+    left = int(await database.value(f"SELECT pg_total_relation_size('{PENDING}')"))
     figures = {
         "bytes that a pending row leaves until the next vacuum": size / noted,
         f"MB at the most, under {rate:,.0f} rows a second for {seconds:.0f} s, autovacuum every {_NAP} s": most / 1e6,
@@ -324,13 +326,20 @@ async def _churn(bench: Bench, database: _Database, found: Measured) -> None:
     found.figures |= {"postgres_pending_bytes": size / noted}
 
 
+async def _tell_updates(database: _Database, found: Measured) -> None:
+    """Say how many of the folds' updates left the index alone: those that found room in their row's page."""
+    query = f"SELECT 100.0 * n_tup_hot_upd / nullif(n_tup_upd, 0) FROM pg_stat_user_tables WHERE relname = '{VERSIONS}'"  # noqa: S608
+    figures = {"leave the index as it is, the pages being full": float(await database.value(query) or 0)}
+    found.tables.append(once("One PostgreSQL: of the folds' updates, so many", "%", figures))
+
+
 async def _noted(database: _Database) -> int:
     return int(await database.value(f"SELECT last_value FROM {PENDING}_id_seq"))  # noqa: S608
 
 
 async def _bump_every_tenant(bench: Bench, database: _Database, found: Measured) -> None:
     """Bump a model of every tenant: in the database alone, then with copies in Redis, which are all raised."""
-    before = int(await database.value(f"SELECT pg_total_relation_size('{VERSIONS}')"))  # noqa: S608
+    before = int(await database.value(f"SELECT pg_total_relation_size('{VERSIONS}')"))
     taken = {}
     with cores.on(cores.MEASURED):
         redis = RedisServer().start()
@@ -346,7 +355,7 @@ async def _bump_every_tenant(bench: Bench, database: _Database, found: Measured)
         await copies.aclose()
     finally:
         redis.close()
-    after = int(await database.value(f"SELECT pg_total_relation_size('{VERSIONS}')"))  # noqa: S608
+    after = int(await database.value(f"SELECT pg_total_relation_size('{VERSIONS}')"))
     (alone, memory), (copied, _) = taken.values()
     figures = {
         "seconds, no copies": alone,
