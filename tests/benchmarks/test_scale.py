@@ -3,7 +3,6 @@
 from dataclasses import fields, replace
 
 import pytest
-
 from benchmarks.scale.ladder import STEPS, Assumed, Costs, step, told
 from benchmarks.scale.measured import a_second
 
