@@ -11,7 +11,15 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import DBAPIError
 
-from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
+from cache_revalidate import (
+    EVERY_TENANT,
+    ConfigurationError,
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    MirrorStats,
+    StoreError,
+)
 from cache_revalidate_sqlalchemy.copies import Changes, Copies, Tokens
 from cache_revalidate_sqlalchemy.engines import Engines
 from cache_revalidate_sqlalchemy.forwarding import Forwarding
@@ -96,6 +104,11 @@ class DurableStore(FoldingStore):
         self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
         self._other_is_away = False
         self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
+
+    @property
+    def mirror_stats(self) -> MirrorStats | None:
+        """What the copies' store has counted of those that it holds in this process."""
+        return None if self.copy is None else self.copy.mirror_stats
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
@@ -193,7 +206,7 @@ class DurableStore(FoldingStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Sweep while the app runs: fold what nobody has, and so have Redis hear of writes from outside the app."""
-        async with super().running(keyspace):
+        async with super().running(keyspace), self._copies.running(keyspace):
             # On a connection that is the app's too, a sweep would end the app's transaction. Nobody else writes there.
             if not self._sweep_every or self.engines.is_one_connection:
                 yield
