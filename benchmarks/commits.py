@@ -12,7 +12,7 @@ from benchmarks.committing import (
     DATABASE_ALONE,
     LEVEL_1,
     LEVEL_1_BACKGROUND,
-    settling,
+    Apps,
 )
 from benchmarks.results import Goal, Part, compared
 from benchmarks.rounds import Operation, Samples, interleave, timed
@@ -40,7 +40,7 @@ async def measure(bench: Bench) -> Part:
             AWAITED: await apps.durable(),
             DATABASE_ALONE: await apps.durable(has_copies=False),
         }
-        samples = await _samples(bench, {name: app.commit for name, app in {BARE: bare, **followed}.items()})
+        samples = await _samples(bench, apps, {name: app.commit for name, app in {BARE: bare, **followed}.items()})
         part.tables.append(compared("one commit", samples, BARE, unit="µs", name="commits", ours=[*followed]))
         part.goals += [
             Goal(f"commit, {name}, against the bare commit", limit, samples.ratio(name, BARE).median)
@@ -48,11 +48,11 @@ async def measure(bench: Bench) -> Part:
         ]
         ours = (LEVEL_1_BACKGROUND, LEVEL_1, BACKGROUND, AWAITED)
         peers = {_PLAIN: bare, _THEIRS: apps.advanced_alchemy(), **{name: followed[name] for name in ours}}
-        samples = await _samples(bench, {name: app.update for name, app in peers.items()})
+        samples = await _samples(bench, apps, {name: app.update for name, app in peers.items()})
         title = "one commit by advanced-alchemy's repository"
         part.tables.append(compared(title, samples, _PLAIN, unit="µs", name="commits-peer", ours=ours))
         readers = (LEVEL_1, AWAITED, DATABASE_ALONE)
-        samples = await _samples(bench, {_MGET: apps.mget(), **{name: followed[name].read for name in readers}})
+        samples = await _samples(bench, apps, {_MGET: apps.mget(), **{name: followed[name].read for name in readers}})
         part.tables.append(
             compared("one read of a tenant's tokens", samples, _MGET, unit="µs", name="reads", ours=readers)
         )
@@ -62,6 +62,8 @@ async def measure(bench: Bench) -> Part:
     return part
 
 
-async def _samples(bench: Bench, operations: Mapping[str, Operation]) -> Samples:
-    contestants = {name: settling(timed(operation, bench.size.operations)) for name, operation in operations.items()}
+async def _samples(bench: Bench, apps: Apps, operations: Mapping[str, Operation]) -> Samples:
+    contestants = {
+        name: apps.settling(timed(operation, bench.size.operations)) for name, operation in operations.items()
+    }
     return await interleave(contestants, rounds=bench.size.rounds, progress=bench.progress)

@@ -1,0 +1,49 @@
+"""Every part of the benchmark runs, at its smallest size and with the contestants that are at hand."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.bench import Bench, Size
+from benchmarks.environments import Environments
+from benchmarks.parts import PARTS, load
+from benchmarks.progress import Progress
+
+from benchmarks import __main__ as door
+from benchmarks import lineup, markdown
+
+MEASURED = frozenset(
+    {lineup.BARE, lineup.OURS, lineup.constant("Starlette"), lineup.in_chain_name("Starlette")},
+)
+SMALLEST = Size(rounds=1, operations=2, seconds=1, servers=("uvicorn",), largest=100, only=MEASURED)
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_a_part_runs(name: str) -> None:
+    """It measures something; all contestants but those that are not installed give the right answers."""
+    found = await load(name)(Bench(SMALLEST, Environments(Path(sys.executable)), Progress()))
+    assert found.tables or found.growths
+    assert all(table.rows for table in found.tables)
+    assert [reason for reason in found.missing if "is not installed" not in reason] == []
+    assert markdown.part(found).startswith(f"### {found.title}")
+
+
+def test_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make bench PARTS=unmatched QUICK=1` prints the tables and the goals, and writes them."""
+    assert door.main(["unmatched", "--quick", "--output", str(tmp_path)]) == 0
+    assert "the middleware, with ten declared routes" in capsys.readouterr().out
+    assert (tmp_path / "unmatched.md").exists()
+    assert (tmp_path / "results.json").exists()
+
+
+def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is an error that names the parts that there are."""
+    with pytest.raises(SystemExit):
+        door.main(["conditionals"])
+    assert "'conditional'" in capsys.readouterr().err
+
+
+def test_the_docs_are_written_by_a_full_run_alone() -> None:
+    """Figures of a smoke run can't get into the docs."""
+    with pytest.raises(SystemExit, match="by a full run alone"):
+        door.main(["unmatched", "--quick", "--docs"])
