@@ -16,10 +16,13 @@ from benchmarks.results import Part
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 1 if a contestant could not be had, unless that is allowed."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     names = options.parts or [*PARTS]
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     if options.docs and (options.quick or names != [*PARTS]):
-        raise SystemExit("The docs are written by a full run alone: leave out PARTS and QUICK, or DOCS.")
+        parser.error("the docs are written by a full run alone: leave out PARTS and QUICK, or DOCS")
     failures = install(_environments()) if set(names) & HTTP else {}
     size = QUICK if options.quick else FULL
     bench = Bench(size, Environments(), Progress())
@@ -50,7 +53,7 @@ def _environments() -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
     parser.add_argument("--quick", action="store_true", help="one round, to see whether it works")
     parser.add_argument("--output", type=Path, default=report.BUILD, metavar="FOLDER", help="build/bench by default")
     parser.add_argument("--docs", action="store_true", help="write the tables and the charts into docs, too")

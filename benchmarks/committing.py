@@ -54,7 +54,7 @@ class Label(Base):
     edits: Mapped[int] = mapped_column(default=0)
 
 
-_tables = add_tables(Base.metadata)
+TABLES = add_tables(Base.metadata)
 
 
 class _Repository(SQLAlchemyAsyncRepository[Any]):
@@ -127,7 +127,7 @@ class Apps:
         """Return an app at the durable level."""
         engine = self._engine()
         copies = RedisStore.from_url(self._redis.url) if has_copies else None
-        return await self._followed(engine, DurableStore(engine, _tables, copies), background=background)
+        return await self._followed(engine, DurableStore(engine, TABLES, copies), background=background)
 
     def advanced_alchemy(self) -> App:
         """Return an app of advanced-alchemy's configuration, with its cache in Redis."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.bench import Size
-from benchmarks.environments import REPOSITORY, requirements_of
+from benchmarks.environments import REPOSITORY, installed
 
 _SHOWN = (
     "uvicorn",
@@ -32,9 +32,7 @@ _SHOWN = (
 
 def facts(size: Size, environments: Iterable[str]) -> dict[str, str]:
     """Return the facts, by what they are; the packages are those of some environments."""
-    pins: dict[str, str] = {}
-    for name in environments:
-        pins |= dict(re.findall(r"^([a-z0-9-]+)==(\S+)", requirements_of(name).read_text(), re.MULTILINE))
+    versions = {name: version for each in environments for name, version in installed(each).items()}
     return {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": _output("git", "rev-parse", "--short", "HEAD"),
@@ -42,7 +40,7 @@ def facts(size: Size, environments: Iterable[str]) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {pins[name]}" for name in _SHOWN if name in pins),
+        "packages": ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions),
         "rounds": str(size.rounds),
         "load": f"{os.getloadavg()[2]:.2f} processes wanted a core, on average of the last 15 minutes",
     }

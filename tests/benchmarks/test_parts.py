@@ -40,10 +40,12 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """It is an error that names the parts that there are."""
     with pytest.raises(SystemExit):
         door.main(["conditionals"])
-    assert "'conditional'" in capsys.readouterr().err
+    assert "no part is called conditionals: there are conditional, chain" in capsys.readouterr().err
 
 
-def test_the_docs_are_written_by_a_full_run_alone() -> None:
+@pytest.mark.parametrize("arguments", [["unmatched", "--docs"], ["--quick", "--docs"]])
+def test_the_docs_are_written_by_a_full_run_alone(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Figures of a smoke run can't get into the docs."""
-    with pytest.raises(SystemExit, match="by a full run alone"):
-        door.main(["unmatched", "--quick", "--docs"])
+    with pytest.raises(SystemExit):
+        door.main(arguments)
+    assert "by a full run alone" in capsys.readouterr().err
