@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = install(_environments()) if set(names) & HTTP else {}
     size = QUICK if options.quick else FULL
     bench = Bench(size, Environments(), Progress())
-    parts = [asyncio.run(load(name)(bench)) for name in names]
-    for part in parts:
-        print(markdown.part(part))
+    parts = []
+    for name in names:
+        parts.append(_run(name, bench))
+        print(markdown.part(parts[-1]), flush=True)
     print(markdown.goals(parts))
     facts = machine.facts(size, _environments())
     report.write(parts, facts, options.output, options.output / "_static/bench")
@@ -36,6 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.write(parts, facts, report.DOCS, report.DOCS_CHARTS)
     print(f"Written to {options.output}{' and to docs' if options.docs else ''}.")
     return _judge(parts, failures, allow_missing=options.allow_missing)
+
+
+def _run(name: str, bench: Bench) -> Part:
+    """Run a part; what goes wrong in it is printed, and does not keep the others from running."""
+    try:
+        return asyncio.run(load(name)(bench))
+    except Exception as error:  # noqa: BLE001
+        bench.progress.clear()
+        traceback.print_exc()
+        return Part(name, name, missing=[f"the part {name}: {error}"])
 
 
 def _judge(parts: Sequence[Part], failures: dict[str, str], *, allow_missing: bool) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from benchmarks.bench import Bench, Size
@@ -34,6 +35,22 @@ def test_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the middleware, with ten declared routes" in capsys.readouterr().out
     assert (tmp_path / "unmatched.md").exists()
     assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 1), (["--allow-missing"], 0)])
+def test_a_part_that_fails_is_said(
+    options: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The others run, and the exit code is 1 because something was not measured, unless that is allowed."""
+    monkeypatch.setitem(cast("dict[str, str]", PARTS), "broken", "there_is_no_such_module")
+    assert door.main(["broken", "unmatched", "--quick", "--output", str(tmp_path), *options]) == code
+    printed = capsys.readouterr()
+    assert "not measured: the part broken: No module named" in printed.err
+    assert "the middleware, with ten declared routes" in printed.out
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
