@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.exc import DBAPIError
 
 from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
+from cache_revalidate_sqlalchemy.calling import Calling
 from cache_revalidate_sqlalchemy.copies import Changes, Copies, Tokens
 from cache_revalidate_sqlalchemy.engines import Engines
 from cache_revalidate_sqlalchemy.forwarding import Forwarding
@@ -90,6 +91,7 @@ class DurableStore(FoldingStore):
         self._others = [Engines(*other) if isinstance(other, tuple) else Engines(other, None) for other in others]
         self._forwarding = Forwarding(self.engines, self._others)
         self._tables = tables
+        self._calling = Calling(tables, self.engines.schemas)
         self._copies = Copies(copy, _checked_seconds("max_stale", max_stale, least=1.0))
         self._answers_from_database = when_copy_is_away == "database"
         self._timeout = _checked_seconds("timeout", timeout, least=0.001)
@@ -318,7 +320,7 @@ class DurableStore(FoldingStore):
         )
 
     def _ledger(self, keyspace: Keyspace) -> Ledger:
-        return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
+        return Ledger(self._tables, keyspace.namespace, self.engines.schemas, self._calling)
 
 
 def _parted(changes: Changes) -> tuple[Changes, list[str]]:
