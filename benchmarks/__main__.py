@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,21 +17,37 @@ from benchmarks.results import Part
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 1 if a contestant could not be had, unless that is allowed."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     names = options.parts or [*PARTS]
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    if options.docs and (options.quick or names != [*PARTS]):
+        parser.error("the docs are written by a full run alone: leave out PARTS and QUICK, or DOCS")
     failures = install(_environments()) if set(names) & HTTP else {}
     size = QUICK if options.quick else FULL
     bench = Bench(size, Environments(), Progress())
-    parts = [asyncio.run(load(name)(bench)) for name in names]
-    for part in parts:
-        print(markdown.part(part))
+    parts = []
+    for name in names:
+        parts.append(_run(name, bench))
+        print(markdown.part(parts[-1]), flush=True)
     print(markdown.goals(parts))
-    facts = machine.facts(size)
-    report.write(parts, facts, report.BUILD, report.BUILD / "_static/bench")
+    facts = machine.facts(size, _environments())
+    report.write(parts, facts, options.output, options.output / "_static/bench")
     if options.docs:
         report.write(parts, facts, report.DOCS, report.DOCS_CHARTS)
-    print(f"Written to {report.BUILD.relative_to(Path.cwd())}{' and to docs' if options.docs else ''}.")
+    print(f"Written to {options.output}{' and to docs' if options.docs else ''}.")
     return _judge(parts, failures, allow_missing=options.allow_missing)
+
+
+def _run(name: str, bench: Bench) -> Part:
+    """Run a part; what goes wrong in it is printed, and does not keep the others from running."""
+    try:
+        return asyncio.run(load(name)(bench))
+    except Exception as error:  # noqa: BLE001
+        bench.progress.clear()
+        traceback.print_exc()
+        return Part(name, name, missing=[f"the part {name}: {error}"])
 
 
 def _judge(parts: Sequence[Part], failures: dict[str, str], *, allow_missing: bool) -> int:
@@ -48,8 +65,9 @@ def _environments() -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all")
-    parser.add_argument("--quick", action="store_true", help="two rounds, to see whether it works")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--quick", action="store_true", help="one round, to see whether it works")
+    parser.add_argument("--output", type=Path, default=report.BUILD, metavar="FOLDER", help="build/bench by default")
     parser.add_argument("--docs", action="store_true", help="write the tables and the charts into docs, too")
     parser.add_argument("--allow-missing", action="store_true", help="exit with 0 though a contestant was missing")
     return parser

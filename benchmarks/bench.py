@@ -25,10 +25,8 @@ class Size:
     """The contestants for HTTP to measure, by name; None for all. Answers are checked for all."""
 
 
-FULL = Size(rounds=10, operations=30, seconds=1)
-QUICK = Size(rounds=2, operations=8, seconds=1, largest=1_000)
-SMALLEST = Size(rounds=1, operations=2, seconds=1, servers=("uvicorn",), largest=100)
-"""For the test that runs every part."""
+FULL = Size(rounds=10, operations=100, seconds=1)
+QUICK = Size(rounds=1, operations=8, seconds=1, largest=1_000)
 
 
 @dataclass(frozen=True)

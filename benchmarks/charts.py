@@ -32,6 +32,7 @@ def bars(table: Table) -> str:
         return _LABELS + share * (_WIDTH - _LABELS - 60)
 
     body = [_text(0, 14, f"{table.title}: times the first", weight=600)]
+    body.append(_segment(x(1.0), 24, x(1.0), 28 + len(rows) * _BAR, _GRID))
     for number, (row, ratio) in enumerate(rows):
         top = 28 + number * _BAR
         body += [

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from weakref import WeakSet
 
 import redis.asyncio
 from sqlalchemy import text, update
@@ -27,7 +28,7 @@ WRITERS = 8
 """Concurrent ones, each with a connection and a row of its own."""
 OWN = 100
 """Added to a writer's number, it is that of his own tenant and of a label of it."""
-_SETTLING = 5.0
+_SETTLING = 1.0
 _POOL = 2 * WRITERS
 """Connections for each app: a fold takes another than its writer's."""
 
@@ -53,7 +54,7 @@ class Label(Base):
     edits: Mapped[int] = mapped_column(default=0)
 
 
-_tables = add_tables(Base.metadata)
+TABLES = add_tables(Base.metadata)
 
 
 class _Repository(SQLAlchemyAsyncRepository[Any]):
@@ -97,6 +98,7 @@ class Apps:
         self._url = url
         self._redis = redis
         self._stack = stack
+        self._residents: WeakSet[asyncio.Task[object]] = WeakSet()
 
     async def prepare(self) -> None:
         """Create the tables, with a label for each writer of the hot tenant, and one of a tenant of his own."""
@@ -125,7 +127,7 @@ class Apps:
         """Return an app at the durable level."""
         engine = self._engine()
         copies = RedisStore.from_url(self._redis.url) if has_copies else None
-        return await self._followed(engine, DurableStore(engine, _tables, copies), background=background)
+        return await self._followed(engine, DurableStore(engine, TABLES, copies), background=background)
 
     def advanced_alchemy(self) -> App:
         """Return an app of advanced-alchemy's configuration, with its cache in Redis."""
@@ -133,6 +135,22 @@ class Apps:
         cache = CacheConfig(backend="dogpile.cache.redis", arguments=arguments)
         config = SQLAlchemyAsyncConfig(engine_instance=self._engine(), cache_config=cache)
         return App(cast("async_sessionmaker[AsyncSession]", config.create_session_maker()))
+
+    def settling(self, contestant: Contestant) -> Contestant:
+        """Return a contestant whose sample is followed by a wait for what it left in the background.
+
+        So nobody pays for another. Tasks that do not end are those that stay: a mirror's, a sweeper's.
+        """
+
+        async def sample() -> float:
+            taken = await contestant()
+            left = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())} - set(self._residents)
+            if left:
+                _, staying = await asyncio.wait(left, timeout=_SETTLING)
+                self._residents.update(staying)
+            return taken
+
+        return sample
 
     def mget(self) -> Operation:
         """Return the operation that asks Redis for one key, by redis-py alone."""
@@ -165,16 +183,3 @@ async def running() -> AsyncIterator[Apps]:
                 apps = Apps(postgres.url("asyncpg", postgres.create_database()), redis, stack)
                 await apps.prepare()
                 yield apps
-
-
-def settling(contestant: Contestant) -> Contestant:
-    """Return a contestant after whose sample is waited for what it left in the background, so that no other pays."""
-    residents = asyncio.all_tasks()
-
-    async def sample() -> float:
-        taken = await contestant()
-        if left := asyncio.all_tasks() - residents - {cast("asyncio.Task[object]", asyncio.current_task())}:
-            await asyncio.wait(left, timeout=_SETTLING)
-        return taken
-
-    return sample

@@ -47,6 +47,13 @@ def is_installed(name: str) -> bool:
     return stamp.exists() and stamp.read_text() == _digest(name)
 
 
+def installed(name: str) -> dict[str, str]:
+    """Return the versions of what is in an environment, by package; nothing for one that is not there."""
+    folders = (FOLDER / name).glob("lib/python*/site-packages/*.dist-info")
+    pairs = (folder.name.removesuffix(".dist-info").partition("-") for folder in folders)
+    return {package.replace("_", "-").lower(): version for package, _, version in pairs}
+
+
 def install(names: Iterable[str]) -> dict[str, str]:
     """Install the environments that are missing or outdated; return why others could not be, by name."""
     failures = {}

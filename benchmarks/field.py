@@ -73,9 +73,15 @@ class Field:
         samples = await interleave(
             samplers, rounds=self._bench.size.rounds, progress=self._bench.progress, warm_up=False
         )
-        for running in self._running.values():
-            running.check()
-        return samples
+        return samples.of([name for name in samples.names if self._is_right(name)])
+
+    def _is_right(self, name: str) -> bool:
+        try:
+            self._running[name].check()
+        except (AnswerError, OSError) as error:
+            self.missing.append(f"{name}: after the load {error}")
+            return False
+        return True
 
     def _start(self, stack: ExitStack) -> None:
         needs = {need for each in self._contestants for need in each.needs}

@@ -5,10 +5,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.bench import Size
-from benchmarks.environments import APPS, REPOSITORY, requirements_of
+from benchmarks.environments import REPOSITORY, installed
 
 _SHOWN = (
     "uvicorn",
@@ -18,15 +19,20 @@ _SHOWN = (
     "starlette",
     "fastapi",
     "litestar",
+    "django",
     "sqlalchemy",
     "asyncpg",
     "redis",
+    "hiredis",
+    "fastapi-cache2",
+    "cashews",
+    "fastapi-redis-sdk",
 )
 
 
-def facts(size: Size) -> dict[str, str]:
-    """Return the facts, by what they are."""
-    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", requirements_of(APPS).read_text(), re.MULTILINE))
+def facts(size: Size, environments: Iterable[str]) -> dict[str, str]:
+    """Return the facts, by what they are; the packages are those of some environments."""
+    versions = {name: version for each in environments for name, version in installed(each).items()}
     return {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": _output("git", "rev-parse", "--short", "HEAD"),
@@ -34,8 +40,9 @@ def facts(size: Size) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {pins[name]}" for name in _SHOWN if name in pins),
+        "packages": ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions),
         "rounds": str(size.rounds),
+        "load": f"{os.getloadavg()[2]:.2f} processes wanted a core, on average of the last 15 minutes",
     }
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks import committing
 from benchmarks.bench import Bench
-from benchmarks.committing import AWAITED, BACKGROUND, BARE, LEVEL_1, OWN, WRITERS, App, settling
+from benchmarks.committing import AWAITED, BACKGROUND, BARE, LEVEL_1, OWN, WRITERS, App
 from benchmarks.results import Goal, Part, compared
 from benchmarks.rounds import Contestant, interleave
 
@@ -22,6 +22,7 @@ _UPSERTING = (
 async def measure(bench: Bench) -> Part:
     """Measure the writers on a label each, all of one tenant; then each on a tenant of his own."""
     part = Part(NAME, TITLE)
+    commits = max(1, bench.size.operations // 2)
     async with committing.running() as apps:
         bare = apps.bare()
         followed = {
@@ -32,10 +33,10 @@ async def measure(bench: Bench) -> Part:
         for which, is_hot in (("one hot tenant", True), ("a tenant each", False)):
             bench.progress.begin(f"{NAME}, {which}")
             contestants = {
-                name: settling(_at_once(app, bench.size.operations, is_hot=is_hot))
+                name: apps.settling(_at_once(app, commits, is_hot=is_hot))
                 for name, app in {BARE: bare, **followed}.items()
             }
-            contestants[_UPSERT] = _at_once(bare, bench.size.operations, is_hot=is_hot, upserts=True)
+            contestants[_UPSERT] = _at_once(bare, commits, is_hot=is_hot, upserts=True)
             samples = await interleave(contestants, rounds=bench.size.rounds, progress=bench.progress)
             name = "writers-hot" if is_hot else "writers-many"
             part.tables.append(compared(which, samples, BARE, unit="commits/s", name=name, ours=[*followed]))

@@ -21,13 +21,13 @@ from uuid import UUID
 
 from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer_of
 from cache_revalidate.declaration import Declaration
-from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, CacheKeys, KeysEndpoint
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, CacheKeys, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.http.headers import joined
 from cache_revalidate.http.vary import vary_names
 from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
 from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from litestar.types import Message as LitestarMessage
     from litestar.types import Scope as LitestarScope
 
+    from cache_revalidate.answer import Answer
     from cache_revalidate.http.cache_control import CacheControl
     from cache_revalidate.types import HeaderList, Scope, Viewer
 
