@@ -27,7 +27,7 @@ async def measure(bench: Bench) -> Part:
 
 
 def _measured_on(bench: Bench) -> str:
-    facts = machine.facts(bench.size)
+    facts = machine.facts(bench.size, [])
     programs = [
         _version(find_program("redis-server", "redis-server")),
         _version(PostgresServer._program("postgres")),
@@ -35,8 +35,8 @@ def _measured_on(bench: Bench) -> str:
     where = [facts[name] for name in ("processor", "system")]
     return (
         f"Measured on {facts['date']}, at commit {facts['commit']}: {', '.join(where)}, {facts['cores']} cores, Python "
-        f"{facts['python']}, {', '.join(programs)}; {facts['rounds']} rounds. A server and its load have a core each. "
-        "CPU time is that of all of the server's processes, and does not count what waits."
+        f"{facts['python']}, {', '.join(programs)}; {facts['rounds']} rounds, {facts['load']}. "
+        "A server and its load have a core each. CPU time is that of all of the server's processes, and does not count what waits."
     )
 
 
