@@ -15,7 +15,7 @@ from benchmarks.results import Row, Table
 from benchmarks.rounds import Spread
 from benchmarks.scale.calls import NAMESPACE, benchmark
 from benchmarks.scale.measured import MODELS, Measured, models_of, once
-from benchmarks.scale.one_redis import fill, numbered
+from benchmarks.scale.one_redis import fill, numbered, running
 from cache_revalidate import RedisStore, Revalidator
 from cache_revalidate.stores.redis.layout import tenant_key
 
@@ -69,7 +69,13 @@ async def _weigh(bench: Bench, cluster: RedisCluster, found: Measured) -> None:
         with redis.Redis(host=HOST, port=port) as node:
             weights.append(await asyncio.to_thread(fill, node, MODELS, some))
             node.flushall()
-    rows = [Row(f"a tenant's hash, {models_of(MODELS)}, on each shard", Spread.of(weights), None)]
+    with running() as (_, alone):
+        one = await asyncio.to_thread(fill, alone, MODELS, numbered(len(tenants) // _SHARDS))
+    name = f"a tenant's hash, {models_of(MODELS)}"
+    rows = [
+        Row(f"{name}, on each of {_SHARDS} shards", Spread.of(weights), None),
+        Row(f"{name}, in one Redis that has a {_SHARDS}rd of them", Spread.of([one]), None),
+    ]
     found.tables.append(Table("One Cluster: memory", "bytes", rows, ""))
     found.figures["cluster_bytes"] = Spread.of(weights).median
 

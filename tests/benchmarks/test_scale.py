@@ -25,7 +25,8 @@ COSTS = Costs(
 def test_a_step_is_reckoned_as_it_says() -> None:
     """A million tenants come to what the formulas give when they are worked out by hand."""
     found = step(1_000_000, COSTS, Assumed())
-    assert (found.active, found.requests, found.commits) == (10_000, 1_000, pytest.approx(83.33, abs=0.01))
+    assert (found.active, found.requests) == (10_000, 1_000)
+    assert found.commits == pytest.approx(83.33, abs=0.01)
     assert (found.processes, found.listeners, found.primaries) == (2, 2, 1)
     assert found.redis_bytes == 10_000 * (300 + 200 + 100)
     assert found.redis_cores == pytest.approx((1_000 * 20 + 166.67 * 30 + 83.33 * 25) / 1e6, rel=1e-3)
