@@ -329,7 +329,7 @@ async def _churn(bench: Bench, database: _Database, found: Measured) -> None:
 async def _tell_updates(database: _Database, found: Measured) -> None:
     """Say how many of the folds' updates left the index alone: those that found room in their row's page."""
     query = f"SELECT 100.0 * n_tup_hot_upd / nullif(n_tup_upd, 0) FROM pg_stat_user_tables WHERE relname = '{VERSIONS}'"  # noqa: S608
-    figures = {"leave the index as it is, the pages being full": float(await database.value(query) or 0)}
+    figures = {"find room in their page, and leave the index as it is": float(await database.value(query) or 0)}
     found.tables.append(once("One PostgreSQL: of the folds' updates, so many", "%", figures))
 
 
