@@ -74,7 +74,7 @@ async def _weigh(bench: Bench, cluster: RedisCluster, found: Measured) -> None:
     name = f"a tenant's hash, {models_of(MODELS)}"
     rows = [
         Row(f"{name}, on each of {_SHARDS} shards", Spread.of(weights), None),
-        Row(f"{name}, in one Redis that has a {_SHARDS}rd of them", Spread.of([one]), None),
+        Row(f"{name}, in one Redis that has as many as a shard", Spread.of([one]), None),
     ]
     found.tables.append(Table("One Cluster: memory", "bytes", rows, ""))
     found.figures["cluster_bytes"] = Spread.of(weights).median
