@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -120,26 +120,28 @@ class Exchange:
         self._minted = minting.record
         return minting
 
-    async def marked(self, status: int, headers: HeaderList) -> HeaderList:
+    async def marked(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
         """Return the headers of the app's answer, marked as its method and status ask for."""
         if self._freshness is not None:
             own = [(name.lower(), value) for name, value in headers]
             if _is_success(status) or _is_own_not_modified(status, own):
                 return self._bound(self._freshness).marked(own)
-        if self._minted and (tokens := await self._shown_minted()) and not _names_tokens(headers):
-            return [*headers, (b"cache-keys", cache_keys_field(tokens))]
-        return headers
+        own = [(name, value) for name, value in headers]
+        if self._minted and (tokens := await self._shown_minted()) and not _names_tokens(own):
+            own.append((b"cache-keys", cache_keys_field(tokens)))
+        return own
 
     def holds(self, status: int, headers: HeaderList) -> bool:
         """Say whether the client holds what a declared route has answered, by the entity tag in its `headers`.
 
-        It may be one of the app's own, or that of a snapshot which the handler has bound.
+        It may be one of the app's own, or that of a snapshot which the handler has bound. The one that was expected is
+        none that the client holds: that was seen before the handler ran.
         """
-        if self._freshness is None or status != 200:  # noqa: PLR2004
+        if self._freshness is None or status != 200 or (b"etag", self._freshness.etag) in headers:  # noqa: PLR2004
             return False
-        field, _, _ = _fields.find(self._headers)
-        etag = None if field is None else joined(headers, b"etag")
-        return field is not None and etag is not None and if_none_match(field, etag)
+        etag = joined(headers, b"etag")
+        if_none_match_field, _, _ = _fields.find(self._headers)
+        return etag is not None and if_none_match_field is not None and if_none_match(if_none_match_field, etag)
 
     def complete(self) -> None:
         """Note that the last part of the answer is sent."""

@@ -99,7 +99,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        match = self._table.match(local_path(scope))
+        match = self._table.match(local_path(scope) if scope.get("root_path") else scope["path"])
         if match is None and scope["method"] in SAFE_METHODS:
             await self.app(scope, receive, send)
             return

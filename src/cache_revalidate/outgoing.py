@@ -54,7 +54,7 @@ class _Outgoing:
 
     async def _start(self, message: Message) -> None:
         status = message["status"]
-        headers = await self._exchange.marked(status, [(name, value) for name, value in message.get("headers", ())])
+        headers = await self._exchange.marked(status, message.get("headers", ()))
         if self._exchange.holds(status, headers):
             self._drops_body = True
             kept = [header for header in headers if not _describes_content(header[0])]

@@ -149,10 +149,7 @@ def local_path(scope: Scope) -> str:
     is there, at a segment's end.
     """
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if not root:
-        return path
-    root = root.rstrip("/")
+    root: str = scope.get("root_path", "").rstrip("/")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :]
     return path
