@@ -21,7 +21,7 @@ from cache_revalidate.exceptions import (
 )
 from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
-from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, Store
+from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, MirrorStats, Store
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant, checked_tenant
 from cache_revalidate.token import is_token
 from cache_revalidate.types import EVERYONE
@@ -58,6 +58,8 @@ class Stats:
     """Bumps that the store took, each of one or several models and tenants."""
     failed_bumps: int = 0
     """Bumps that it did not take, or not to the end; they are owed until it does."""
+    mirror: MirrorStats | None = None
+    """What the store has counted of reads that it answered from this process's memory; None if it has no mirror."""
 
 
 class Revalidator:
@@ -94,7 +96,7 @@ class Revalidator:
         self.models: Final = _checked_models(models)
         self.store: Final = _checked_store(store)
         self.keyspace: Final = _checked_keyspace(namespace, expiry)
-        self.stats: Final = Stats()
+        self.stats: Final = Stats(mirror=self.store.mirror_stats)
         self.sync: Final = SyncDoor(self)
         self._canonical = canonical
         self.has_default_canonical: Final = canonical is canonical_tenant
@@ -150,7 +152,9 @@ class Revalidator:
         `shown` are tokens that the caller has seen somewhere, by model: where one of them is larger, the store reads
         past what this process or a copy holds. What it finds is the answer, be it larger or not.
         """
-        return await self.read(self.tenant(tenant), self.known_models(models) or self.models, shown)
+        owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
+        held = self.held(owner, wanted, shown)
+        return await self.read(owner, wanted, shown) if held is None else held
 
     def held(self, tenant: str, models: tuple[str, ...], shown: Tokens | None = None) -> Tokens | None:
         """Return what `read` would answer, if that is at hand in this process; None if it has to be awaited.

@@ -65,6 +65,8 @@ class Held:
 
         Other tables' columns, those of a base class's among them, say nothing of its rows.
         """
+        if all(getattr(column, "table", None) is written for column in self.columns):
+            return self
         columns = (written.corresponding_column(cast("Column[Any]", column)) for column in self.columns)
         return Held(frozenset(column for column in columns if column is not None), self.names)
 
@@ -97,6 +99,7 @@ def keeps_tenants(statement: Dml, parameters: Sequence[Parameters], held: Held) 
 class _Reader:
     def __init__(self, held: Held) -> None:
         self._held = held
+        self._hashes = {*map(hash, held.columns)}
 
     def read(self, statement: Dml, parameters: Parameters) -> Iterator[object]:
         if isinstance(statement, Insert):
@@ -174,8 +177,11 @@ class _Reader:
         return None
 
     def _is_tenant(self, key: object) -> bool:
-        # A column of an alias of the table is another column, with another hash.
-        return key in self._held.names if isinstance(key, str) else key in self._held.columns
+        if isinstance(key, str):
+            return key in self._held.names
+        # A column of an alias of the table is another column, with another hash. To compare the columns themselves
+        # would make an expression of SQL of them, which compares their hashes when it is asked for its truth.
+        return hash(key) in self._hashes
 
 
 def _conditions(clause: ColumnElement[Any] | None) -> Iterator[ColumnElement[Any]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeAlias
 
 from cache_revalidate import CopyStore, Keyspace, StoreError
@@ -113,6 +113,15 @@ class Copies:
         """Raise `StoreError` unless they can be reached."""
         if self._store is not None:
             await self._store.check()
+
+    @asynccontextmanager
+    async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
+        """Let the store of the copies do what it does by itself while the app runs: mirror them, say."""
+        if self._store is None:
+            yield
+        else:
+            async with self._store.running(self._keyspace(keyspace)):
+                yield
 
     async def aclose(self) -> None:
         """Let go of connections."""

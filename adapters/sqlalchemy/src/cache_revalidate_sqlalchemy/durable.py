@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import DBAPIError
 
-from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
+from cache_revalidate import (
+    EVERY_TENANT,
+    ConfigurationError,
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    MirrorStats,
+    StoreError,
+)
+from cache_revalidate_sqlalchemy.calling import Calling
 from cache_revalidate_sqlalchemy.copies import Changes, Copies, Tokens
 from cache_revalidate_sqlalchemy.engines import Engines
 from cache_revalidate_sqlalchemy.forwarding import Forwarding
 from cache_revalidate_sqlalchemy.ledger import Ledger
-from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
+from cache_revalidate_sqlalchemy.sharing import Sharing
 from cache_revalidate_sqlalchemy.sweeper import Sweeper
 from cache_revalidate_sqlalchemy.tables import Tables
 
@@ -28,6 +38,8 @@ WhenCopyIsAway: TypeAlias = Literal["database", "no-store"]
 """Where tokens are read while the copies can't be: in the database, or nowhere, so that answers go uncached."""
 
 _DAY: Final = 86_400.0
+_SHARED_AT_MOST: Final = 100
+"""How many pairs a fold may have that others wait for."""
 
 _logger = logging.getLogger("cache_revalidate")
 
@@ -90,12 +102,18 @@ class DurableStore(FoldingStore):
         self._others = [Engines(*other) if isinstance(other, tuple) else Engines(other, None) for other in others]
         self._forwarding = Forwarding(self.engines, self._others)
         self._tables = tables
+        self._calling = Calling(tables, self.engines.schemas)
         self._copies = Copies(copy, _checked_seconds("max_stale", max_stale, least=1.0))
         self._answers_from_database = when_copy_is_away == "database"
         self._timeout = _checked_seconds("timeout", timeout, least=0.001)
         self._sweep_every = _checked_seconds("sweep_every", sweep_every, least=0.0)
         self._other_is_away = False
-        self._sharing: WeakKeyDictionary[asyncio.AbstractEventLoop, Sharing[tuple[Keyspace, str]]] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+    @property
+    def mirror_stats(self) -> MirrorStats | None:
+        """What the copies' store has counted of those that it holds in this process."""
+        return None if self.copy is None else self.copy.mirror_stats
 
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
@@ -131,7 +149,8 @@ class DurableStore(FoldingStore):
         held = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
         if held is not None:
             return held
-        return await self._ask(keyspace, tenant, models, is_fold=False)
+        tokens = await self._in_time(self._shared().looks.ask((keyspace, tenant), {tenant: models}))
+        return tokens[tenant]
 
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Note the changes in a transaction of their own, and fold them."""
@@ -152,12 +171,10 @@ class DurableStore(FoldingStore):
         try:
             for model in every:
                 await self._fold_every_tenant(keyspace, model)
-            if len(named) == 1:
-                # What is committed at the same time for one tenant is folded together.
-                return {
-                    tenant: await self._ask(keyspace, tenant, models, is_fold=True) for tenant, models in named.items()
-                }
-            return await self._fold_now(keyspace, named)
+            if not named or sum(map(len, named.values())) > _SHARED_AT_MOST:
+                return await self._fold_now(keyspace, named)
+            # What is committed at the same time is folded together.
+            return await self._in_time(self._shared().folds.ask(keyspace, named))
         finally:
             # Also where the database did not answer, which may be why there is a doubt.
             if in_doubt:
@@ -193,7 +210,7 @@ class DurableStore(FoldingStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Sweep while the app runs: fold what nobody has, and so have Redis hear of writes from outside the app."""
-        async with super().running(keyspace):
+        async with super().running(keyspace), self._copies.running(keyspace):
             # On a connection that is the app's too, a sweep would end the app's transaction. Nobody else writes there.
             if not self._sweep_every or self.engines.is_one_connection:
                 yield
@@ -225,26 +242,26 @@ class DurableStore(FoldingStore):
             await self._fold_every_tenant(keyspace, model)
         await self._fold_now(keyspace, named)
 
-    async def _ask(self, keyspace: Keyspace, tenant: str, models: Collection[str], *, is_fold: bool) -> Tokens:
+    def _shared(self) -> _Shared:
         loop = asyncio.get_running_loop()
-        sharing = self._sharing.get(loop)
-        if sharing is None:
-            sharing = self._sharing[loop] = Sharing(self._answer)
+        shared = self._loops.get(loop)
+        if shared is None:
+            shared = self._loops[loop] = _Shared(Sharing(self._fold_now), Sharing(self._look_up))
+        return shared
+
+    async def _in_time(self, answer: Awaitable[dict[str, Tokens]]) -> dict[str, Tokens]:
         try:
             async with asyncio.timeout(self._timeout):
-                tokens = await sharing.ask((keyspace, tenant), models, is_fold=is_fold)
+                return await answer
         except TimeoutError as error:
             raise StoreError(
                 f"The database of the version tokens did not answer within {self._timeout:g} s: are all connections of "
                 "its pool in use? Then give DurableStore an engine of its own."
             ) from error
-        return {model: tokens[model] for model in models}
 
-    async def _answer(self, asked: tuple[Keyspace, str], batch: Batch) -> Tokens:
+    async def _look_up(self, asked: tuple[Keyspace, str], pairs: Changes) -> dict[str, Tokens]:
         keyspace, tenant = asked
-        models = sorted(batch.models)
-        if batch.is_fold:
-            return (await self._fold_now(keyspace, {tenant: models}))[tenant]
+        models = sorted(pairs[tenant])
         look, ledger = self._copies.look(keyspace, {tenant: models}), self._ledger(keyspace)
         if missed := await self._forwarding.forward(ledger, {tenant: models}):
             raise missed
@@ -252,7 +269,7 @@ class DurableStore(FoldingStore):
         if self._copies.may_be_asked:
             await self._copies.raise_to(keyspace, {tenant: tokens}, look)
         # Not the larger that a copy may hold: that may be of a fold which the database has lost in a crash.
-        return tokens
+        return {tenant: tokens}
 
     async def _fold_now(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         if not changes:
@@ -318,7 +335,15 @@ class DurableStore(FoldingStore):
         )
 
     def _ledger(self, keyspace: Keyspace) -> Ledger:
-        return Ledger(self._tables, keyspace.namespace, self.engines.schemas)
+        return Ledger(self._tables, keyspace.namespace, self.engines.schemas, self._calling)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What is shared on one event loop: all folds of a keyspace, and the look-ups of each tenant."""
+
+    folds: Sharing[Keyspace]
+    looks: Sharing[tuple[Keyspace, str]]
 
 
 def _parted(changes: Changes) -> tuple[Changes, list[str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.util import greenlet_spawn
 
 from cache_revalidate import CacheRevalidateError, ConfigurationError, StoreError
 from cache_revalidate_sqlalchemy.ledger import checked_dialect
@@ -18,6 +19,8 @@ from cache_revalidate_sqlalchemy.threads import Threads
 if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from cache_revalidate_sqlalchemy.ledger import Schemas
 
 _T = TypeVar("_T")
 _PORTS = {"postgresql": 5432, "mysql": 3306}
@@ -51,9 +54,10 @@ class Engines:
         return isinstance(self._all[0].pool, SingletonThreadPool | StaticPool)
 
     @property
-    def schemas(self) -> object:
+    def schemas(self) -> Schemas | None:
         """The engine's `schema_translate_map`."""
-        return self._all[0].get_execution_options().get("schema_translate_map")
+        schemas: Schemas | None = self._all[0].get_execution_options().get("schema_translate_map")
+        return schemas
 
     def serve(self, connection: Connection) -> bool:
         """Say whether a connection is to their database, as far as URLs tell."""
@@ -70,11 +74,8 @@ class Engines:
             if self.stays_in_thread:
                 return self.run_sync(work)
             return await asyncio.wrap_future(self._threads.submit(partial(self.run_sync, work)))
-        try:
-            async with self._asynchronous.connect() as connection:
-                return await connection.run_sync(work)
-        except Exception as error:
-            raise _failure(error) from error
+        # In one greenlet: an AsyncConnection makes one to connect, one to run in and one to close.
+        return await greenlet_spawn(_run, self._asynchronous.sync_engine, work)
 
     def run_sync(self, work: Callable[[Connection], _T]) -> _T:
         """Do the same without an event loop, in this thread."""
@@ -83,11 +84,15 @@ class Engines:
                 "Code without an event loop asked for version tokens, and the store has an asynchronous engine alone: "
                 "give it another, DurableStore(..., sync_engine=create_engine(...))."
             )
-        try:
-            with self.sync.connect() as connection:
-                return work(connection)
-        except Exception as error:
-            raise _failure(error) from error
+        return _run(self.sync, work)
+
+
+def _run(engine: Engine, work: Callable[[Connection], _T]) -> _T:
+    try:
+        with engine.connect() as connection:
+            return work(connection)
+    except Exception as error:
+        raise _failure(error) from error
 
 
 def _failure(error: Exception) -> Exception:

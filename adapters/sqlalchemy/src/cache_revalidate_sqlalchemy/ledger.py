@@ -8,21 +8,26 @@ SKIP LOCKED, one statement for both, or ids that were read before the lock would
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import bindparam, delete, func, insert, null, select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from cache_revalidate import EVERY_TENANT, ConfigurationError, is_token, new_token, token_clock
+from cache_revalidate_sqlalchemy import texts
+from cache_revalidate_sqlalchemy.transactions import fold_transaction, single_statement
 
 if TYPE_CHECKING:
     from sqlalchemy import BindParameter, CompoundSelect, Connection, Dialect, Insert, Table
 
+    from cache_revalidate_sqlalchemy.calling import Calling
     from cache_revalidate_sqlalchemy.tables import Tables
+
+Schemas: TypeAlias = Mapping[str | None, str | None]
+"""A `schema_translate_map`."""
 
 _T = TypeVar("_T")
 
@@ -32,12 +37,6 @@ _AT_ONCE: Final = 500
 """How many rows one statement names at the most: SQLite's limit for parameters is the lowest."""
 
 _SWEPT_AT_ONCE: Final = 100
-
-# A fold waits for another of the same pair, which takes milliseconds, unless its process was stopped meanwhile. Its
-# own commit need not reach the disk before it returns: a fold that is lost in a crash is made again.
-_POSTGRES_SETTINGS: Final = select(
-    func.set_config("lock_timeout", "3s", True), func.set_config("synchronous_commit", "off", True)
-)
 
 # A prepared statement's generic plan compares each row with each of many tenants in turn: twenty times slower.
 _MANY: Final = 10
@@ -70,22 +69,34 @@ class PendingRows:
 
 
 class Ledger:
-    """The version rows and pending rows of one namespace; `schemas` is the `schema_translate_map` of their engine."""
+    """The version rows and pending rows of one namespace.
 
-    def __init__(self, tables: Tables, namespace: str, schemas: object = None) -> None:
+    `calling` calls the function that folds, where the database has one; without, a fold takes its steps one by one.
+    `schemas` is the `schema_translate_map` of the engine.
+    """
+
+    def __init__(
+        self, tables: Tables, namespace: str, schemas: Schemas | None = None, calling: Calling | None = None
+    ) -> None:
         self._versions = tables.versions
         self._pending = tables.pending
         self._namespace = namespace
         self._schemas = schemas
+        self._calling = calling
 
     def note(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert a pending row for each pair: in the transaction that touched it, as its last statement."""
-        rows = [
-            {"namespace": self._namespace, "model": model, "tenant": tenant}
-            for tenant, models in sorted(changes.items())
-            for model in sorted(models)
-        ]
-        if rows:
+        pairs = [(tenant, model) for tenant, models in sorted(changes.items()) for model in sorted(models)]
+        if not pairs:
+            return
+        if connection.dialect.name == "postgresql":
+            schema = self._pending.schema
+            schema = (self._schemas or {}).get(schema, schema)
+            statement = texts.note(connection.dialect.identifier_preparer, schema, self._pending.name)
+            tenants, models = ([pair[part] for pair in pairs] for part in (0, 1))
+            connection.execute(statement, {"namespace": self._namespace, "tenants": tenants, "models": models})
+        else:
+            rows = [{"namespace": self._namespace, "model": model, "tenant": tenant} for tenant, model in pairs]
             # The app's connection may have a schema for its tenant, where our tables are not.
             options = {"schema_translate_map": self._schemas}
             connection.execute(insert(self._pending).inline(), rows, execution_options=options)
@@ -101,7 +112,10 @@ class Ledger:
         In most cases that is one statement, which sees in one snapshot that nothing is pending. Else it folds. A token
         that is older than `max_age`, in seconds, is made new.
         """
-        with _single_statement(connection):
+        called = self._call(connection, [(tenant, model) for model in models], max_age)
+        if called is not None:
+            return {model: token for (_, model), token in called.items()}
+        with single_statement(connection):
             tokens = self.seen(connection, tenant, models)
         if len(tokens) == len(models) and not any(_is_due(token, max_age) for token in tokens.values()):
             return tokens
@@ -124,7 +138,8 @@ class Ledger:
         pairs = sorted((tenant, model) for tenant, models in changes.items() for model in models)
         tokens: dict[str, dict[str, str]] = {tenant: {} for tenant in changes}
         for some in _parts(pairs):
-            for (tenant, model), token in self._fold_some(connection, some, max_age).items():
+            called = self._call(connection, some, max_age)
+            for (tenant, model), token in (called or self._fold_some(connection, some, max_age)).items():
                 tokens[tenant][model] = token
         return tokens
 
@@ -152,12 +167,12 @@ class Ledger:
             .order_by(versions.tenant)
             .limit(_AT_ONCE)
         )
-        with _single_statement(connection):
+        with single_statement(connection):
             return {tenant: {model: token} for tenant, token in connection.execute(page)}
 
     def newest_pending(self, connection: Connection) -> int | None:
         """Return the largest id of a pending row, of whatever namespace; None if there are none."""
-        with _single_statement(connection):
+        with single_statement(connection):
             newest: int | None = connection.scalar(select(func.max(self._pending.c.id)))
         return newest
 
@@ -172,7 +187,7 @@ class Ledger:
             .order_by(func.random())
             .limit(_SWEPT_AT_ONCE)
         )
-        with _single_statement(connection):
+        with single_statement(connection):
             rows = connection.execute(pairs).all()
         found: dict[str, set[str]] = {}
         for tenant, model in rows:
@@ -186,7 +201,7 @@ class Ledger:
         if changes is not None:
             models = {model for models in changes.values() for model in models}
             rows = rows.where(pending.tenant.in_({*changes, EVERY_TENANT}), pending.model.in_(models))
-        with _single_statement(connection):
+        with single_statement(connection):
             found = connection.execute(rows.limit(_AT_ONCE)).all()
         if not found:
             return None
@@ -197,8 +212,13 @@ class Ledger:
 
     def delete_pending(self, connection: Connection, ids: Sequence[int]) -> None:
         """Delete pending rows that are noted elsewhere by now."""
-        with _fold_transaction(connection):
+        with fold_transaction(connection):
             connection.execute(delete(self._pending).where(self._pending.c.id.in_(ids)))
+
+    def _call(
+        self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
+    ) -> dict[tuple[str, str], str] | None:
+        return self._calling.fold(connection, self._namespace, pairs, max_age) if self._calling else None
 
     def _fold_some(
         self, connection: Connection, pairs: Sequence[tuple[str, str]], max_age: float
@@ -228,10 +248,10 @@ class Ledger:
         while tries < _TRIES:
             tries += 1
             try:
-                with _fold_transaction(connection):
+                with fold_transaction(connection):
                     return fold()
             except _Missing as missing:
-                with _fold_transaction(connection):
+                with fold_transaction(connection):
                     self._mint(connection, missing.pairs)
             except _EveryTenantPending as pending:
                 for model in pending.models:
@@ -333,27 +353,6 @@ def checked_dialect(dialect: Dialect) -> None:
             f"The durable level works on {', '.join(_SUPPORTED)}, not on {dialect.name}: keep the tokens in a "
             "RedisStore there."
         )
-
-
-@contextmanager
-def _fold_transaction(connection: Connection) -> Iterator[None]:
-    if connection.dialect.name != "sqlite":
-        connection.execution_options(isolation_level="READ COMMITTED")
-    with connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(_POSTGRES_SETTINGS)
-        yield
-
-
-@contextmanager
-def _single_statement(connection: Connection) -> Iterator[None]:
-    """Run one reading statement, where the database allows it without the round trips of a transaction around it."""
-    if connection.dialect.name == "postgresql":
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-    elif connection.dialect.name != "sqlite":
-        connection.execution_options(isolation_level="READ COMMITTED")
-    with connection.begin():
-        yield
 
 
 @lru_cache(maxsize=16)

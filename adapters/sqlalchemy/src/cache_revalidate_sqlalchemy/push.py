@@ -19,6 +19,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from cache_revalidate import EVERY_TENANT, FoldingStore, InvalidTenantError, StoreError
+from cache_revalidate_sqlalchemy.behind import Behind
 from cache_revalidate_sqlalchemy.durable import DurableStore
 from cache_revalidate_sqlalchemy.pending import EVERY
 from cache_revalidate_sqlalchemy.threads import Threads
@@ -46,6 +47,7 @@ class Pusher:
     def __init__(self, revalidator: Revalidator, timeout: float, *, background: bool = False) -> None:
         self._revalidator = revalidator
         self._timeout = 0.0 if background else timeout
+        self._behind = Behind(self._fold) if background else None
         self._folds = isinstance(revalidator.store, FoldingStore)
         stays_in_thread = isinstance(revalidator.store, DurableStore) and revalidator.store.engines.stays_in_thread
         self._threads = Threads() if self._folds and not stays_in_thread else None
@@ -74,9 +76,7 @@ class Pusher:
             self.push(pairs)
             return
         push = self.begin(pairs, noted=noted, in_doubt=in_doubt)
-        if isinstance(push, _Awaited):
-            push.released.set()
-        elif isinstance(push, _InThread):
+        if isinstance(push, _Awaited | _InThread):
             push.start()
         elif push is not None:
             push.finish()
@@ -90,8 +90,13 @@ class Pusher:
             # At once: the fold may begin long after the commit has returned.
             self._revalidator.store.mark(self._revalidator.keyspace, pairs)
         if _can_await():
+            if folds and self._behind is not None:
+                return _Later(partial(self._behind.add, pairs, in_doubt=in_doubt))
             door = partial(self._revalidator.fold_many, in_doubt=in_doubt) if folds else self._revalidator.bump_many
-            return self._begin_task(partial(door, pairs), deferred=self._folds)
+            push = _Awaited(partial(self._begin_task, partial(door, pairs)), self._timeout)
+            if not self._folds:
+                push.start()
+            return push
         sync = self._revalidator.sync
         sync_door = partial(sync.fold_many, in_doubt=in_doubt) if folds else sync.bump_many
         work = partial(_logged, partial(sync_door, pairs))
@@ -100,23 +105,18 @@ class Pusher:
             return None
         return _InThread(self._threads, work, self._timeout) if self._threads is not None else _Direct(work)
 
-    def _begin_task(self, door: Callable[[], Awaitable[object]], *, deferred: bool) -> _Awaited:
-        released = asyncio.Event()
-        if not deferred:
-            released.set()
-        task = asyncio.get_running_loop().create_task(self._run(door, released))
+    def _begin_task(self, door: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._run(door))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return _Awaited(task, released, self._timeout)
+        return task
 
-    async def _run(self, door: Callable[[], Awaitable[object]], released: asyncio.Event) -> None:
+    async def _fold(self, pairs: Pairs, in_doubt: bool) -> None:
+        await self._run(partial(self._revalidator.fold_many, pairs, in_doubt=in_doubt))
+
+    @staticmethod
+    async def _run(door: Callable[[], Awaitable[object]]) -> None:
         try:
-            try:
-                # A session whose closing was cancelled never says that its connection is back.
-                async with asyncio.timeout(_RELEASED_BY):
-                    await released.wait()
-            except TimeoutError:
-                pass
             await door()
         except asyncio.CancelledError:
             _logger.error("A bump was cancelled; it is owed: %s", door)  # noqa: TRY400
@@ -125,23 +125,48 @@ class Pusher:
             _log_failure(error)
 
 
-class _Awaited:
-    """A push of an async session: a task."""
+class _Later:
+    """What an async session has done when its connection is back, and a while later if it never says so.
 
-    def __init__(self, task: asyncio.Task[None], released: asyncio.Event, timeout: float) -> None:
-        self._task = task
+    A session whose closing was cancelled doesn't.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._anyway = asyncio.get_running_loop().call_later(_RELEASED_BY, work)
+
+    def finish(self) -> None:
+        """Have it done."""
+        self._anyway.cancel()
+        self._work()
+
+
+class _Awaited:
+    """A push of an async session: a task, which is begun when the connection is back."""
+
+    def __init__(self, begin: Callable[[], asyncio.Task[None]], timeout: float) -> None:
+        self._begin = begin
         self._timeout = timeout
-        self.released = released
+        self._task: asyncio.Task[None] | None = None
+        # As in `_Later`.
+        self._anyway = asyncio.get_running_loop().call_later(_RELEASED_BY, self.start)
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin the task, if it is not begun."""
+        self._anyway.cancel()
+        if self._task is None:
+            self._task = self._begin()
+        return self._task
 
     def finish(self) -> None:
         """Wait for the task; it goes on if the time is over."""
-        self.released.set()
+        task = self.start()
         if self._timeout:
-            await_only(self._settle())
+            await_only(self._settle(task))
 
-    async def _settle(self) -> None:
+    async def _settle(self, task: asyncio.Task[None]) -> None:
         try:
-            done, _ = await asyncio.wait({self._task}, timeout=self._timeout)
+            done, _ = await asyncio.wait({task}, timeout=self._timeout)
         except asyncio.CancelledError as cancellation:
             # What is committed can't be cancelled, and an error here would wedge the session: the task that
             # commits is cancelled again, at its next await. The count of requests stays as asyncio.timeout needs it.

@@ -7,48 +7,73 @@ first may be older than what the second has just written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from cache_revalidate_sqlalchemy.pending import Pairs, merge
+
+if TYPE_CHECKING:
+    from cache_revalidate_sqlalchemy.copies import Changes, Tokens
 
 _K = TypeVar("_K", bound=Hashable)
+
+_PATIENCE: Final = 0.05
+"""Seconds that a batch waits for the one before it, which may be waiting for a lock that somebody keeps."""
 
 
 class Batch:
     """Those who wait for one answer."""
 
     def __init__(self) -> None:
-        self.models: set[str] = set()
-        self.is_fold = False
-        """Whether one of them has committed, so that something is pending."""
-        self.answer: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self.pairs: Pairs = {}
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[dict[str, Tokens]] = loop.create_future()
         # Whoever asked may be cancelled, and nobody left to be told.
         self.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self.patience: asyncio.TimerHandle | None = None
 
 
 class Sharing(Generic[_K]):
     """Runs one batch a key at a time, on one event loop; whoever comes meanwhile waits for the next."""
 
-    def __init__(self, run: Callable[[_K, Batch], Awaitable[dict[str, str]]]) -> None:
+    def __init__(self, run: Callable[[_K, Pairs], Awaitable[dict[str, Tokens]]]) -> None:
         self._run = run
         self._waiting: dict[_K, Batch] = {}
-        self._leading: dict[_K, asyncio.Task[None]] = {}
+        self._leading: Counter[_K] = Counter()
+        # The event loop holds its tasks weakly.
+        self._leaders: set[asyncio.Task[None]] = set()
 
-    async def ask(self, key: _K, models: Iterable[str], *, is_fold: bool) -> dict[str, str]:
-        """Return the answer for a key's models, maybe with those for others; being cancelled cancels no other."""
+    async def ask(self, key: _K, changes: Changes) -> dict[str, Tokens]:
+        """Return the answer for `changes`; being cancelled cancels no other who shares it."""
         batch = self._waiting.get(key)
         if batch is None:
             batch = self._waiting[key] = Batch()
-        batch.models.update(models)
-        batch.is_fold = batch.is_fold or is_fold
-        if key not in self._leading:
-            self._leading[key] = asyncio.get_running_loop().create_task(self._lead(key))
-        return await asyncio.shield(batch.answer)
+            if key in self._leading:
+                batch.patience = asyncio.get_running_loop().call_later(_PATIENCE, self._lose_patience, key, batch)
+            else:
+                self._begin(key)
+        merge(batch.pairs, {tenant: {*models} for tenant, models in changes.items()})
+        answer = await asyncio.shield(batch.answer)
+        return {tenant: {model: answer[tenant][model] for model in models} for tenant, models in changes.items()}
+
+    def _lose_patience(self, key: _K, batch: Batch) -> None:
+        if self._waiting.get(key) is batch:
+            self._begin(key)
+
+    def _begin(self, key: _K) -> None:
+        self._leading[key] += 1
+        leader = asyncio.get_running_loop().create_task(self._lead(key))
+        self._leaders.add(leader)
+        leader.add_done_callback(self._leaders.discard)
 
     async def _lead(self, key: _K) -> None:
         try:
             while batch := self._waiting.pop(key, None):
+                if batch.patience is not None:
+                    batch.patience.cancel()
                 try:
-                    answer = await self._run(key, batch)
+                    answer = await self._run(key, batch.pairs)
                 except asyncio.CancelledError:
                     batch.answer.cancel()
                     raise
@@ -57,4 +82,6 @@ class Sharing(Generic[_K]):
                 else:
                     batch.answer.set_result(answer)
         finally:
-            del self._leading[key]
+            self._leading[key] -= 1
+            if not self._leading[key]:
+                del self._leading[key]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 OPTION: Final = "cache_tenants"
 """The execution option that names the tenants of a bulk statement."""
 
+_JUDGED: Final = "_cache_revalidate_judged"
+"""The execution option of a statement that the session's listener has judged."""
+
 OnUnknownTenant: TypeAlias = "Literal['error', 'every_tenant'] | Callable[[Connection, Dml], object]"
 """What becomes of a bulk statement that does not say which tenants it touches."""
 
@@ -53,11 +56,14 @@ class Statements:
         connection = session.connection(bind_arguments=dict(state.bind_arguments))
         parameters = _as_list(state.parameters)
         # Given a list of parameters, the ORM writes by primary key, which returns nothing.
-        is_told = OPTION in state.execution_options or isinstance(state.parameters, list)
-        asked = {} if is_told else self._asked(connection, statement, parameters, rules)
-        known = [rule for rule in rules if rule not in asked]
-        for models, tenants in self._judge(connection, statement, parameters, state.execution_options, known):
+        asked: dict[TableRule, ColumnElement[Any]] | None = None if isinstance(state.parameters, list) else {}
+        judged = self._judge(connection, statement, parameters, state.execution_options, rules, asked=asked)
+        for models, tenants in judged:
             self._sessions.note(session, connection, models, tenants)
+        if not asked and not parameters and not isinstance(statement, Insert):
+            # One statement comes of it, and reaches the connection with the session's options.
+            state.update_execution_options(**{_JUDGED: True})
+            return None
         work, _ = self._sessions.open(session, connection)
         outer, work.in_judged_statement = work.in_judged_statement, True
         try:
@@ -80,20 +86,6 @@ class Statements:
             self._sessions.note(state.session, connection, rule.models, {row[position] for row in rows})
         return CountedResult(len(rows))
 
-    @staticmethod
-    def _asked(
-        connection: Connection, statement: Dml, parameters: Sequence[Parameters], rules: Iterable[TableRule]
-    ) -> dict[TableRule, ColumnElement[Any]]:
-        """Return the rules whose tenants the statement does not say, and by which column it could tell them."""
-        asked = {}
-        for rule in rules:
-            held = rule.held.inside(statement.table) if rule.held else None
-            if held is not None and tenants_of(statement, parameters, held) is None:
-                column = tells_by(statement, parameters, held, connection.dialect)
-                if column is not None:
-                    asked[rule] = column
-        return asked
-
     def _before_execute(
         self,
         connection: Connection,
@@ -105,7 +97,7 @@ class Statements:
         """Judge what reaches a connection past `Session.execute`, `bulk_insert_mappings` among it."""
         statement = _dml(executed)
         rules = self._rules_for(statement)
-        if statement is None or not rules:
+        if statement is None or not rules or _JUDGED in options:
             return
         work = self._sessions.working_on(connection)
         if work is None and not self._sessions.follows(connection):
@@ -144,8 +136,13 @@ class Statements:
         parameters: Sequence[Parameters],
         options: Mapping[str, Any],
         rules: Iterable[TableRule],
+        *,
+        asked: dict[TableRule, ColumnElement[Any]] | None = None,
     ) -> list[tuple[tuple[str, ...], Iterable[object]]]:
-        """Return models and the tenants that the statement touches them of; raise if they can't be told."""
+        """Return models and the tenants that the statement touches them of; raise if they can't be told.
+
+        Where the statement itself can tell them by a column, the rule is added to `asked`, if that is given.
+        """
         if OPTION in options:
             tenants = as_tenants(options[OPTION])
             return [(rule.models, tenants) for rule in rules]
@@ -153,6 +150,11 @@ class Statements:
         for rule in rules:
             held = rule.held.inside(statement.table) if rule.held else None
             found = tenants_of(statement, parameters, held) if held else None
+            if held is not None and found is None and asked is not None:
+                column = tells_by(statement, parameters, held, connection.dialect)
+                if column is not None:
+                    asked[rule] = column
+                    continue
             judged.append((rule.models, self._unknown(connection, statement, rule) if found is None else found))
         return judged
 

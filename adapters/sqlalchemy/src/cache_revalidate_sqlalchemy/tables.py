@@ -1,18 +1,23 @@
 """The two tables of the durable level, in the app's own database.
 
 A version row holds the token of one (tenant, model). A pending row says that a transaction touched the pair: it is
-written by that transaction, and deleted by the fold that makes the pair's next token.
+written by that transaction, and deleted by the fold that makes the pair's next token. In PostgreSQL a function that
+folds is created and dropped with them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, event
 from sqlalchemy.dialects.mysql import VARCHAR
 
 from cache_revalidate import ConfigurationError
+from cache_revalidate_sqlalchemy.function import CreateFold, DropFold
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 VERSIONS: Final = "cache_revalidate_versions"
 PENDING: Final = "cache_revalidate_pending"
@@ -24,6 +29,14 @@ class Tables:
 
     versions: Table
     pending: Table
+
+    def create_function(self, connection: Connection) -> None:
+        """Create the function that folds in one round trip, in PostgreSQL; for tables that were made without it.
+
+        `connection` is a synchronous one, and its transaction is the caller's; an `AsyncConnection` has `run_sync`.
+        """
+        if connection.dialect.name == "postgresql":
+            connection.execute(CreateFold(self.versions, self.pending))
 
 
 def add_tables(metadata: MetaData, *, schema: str | None = None) -> Tables:
@@ -71,6 +84,8 @@ def add_tables(metadata: MetaData, *, schema: str | None = None) -> Tables:
         # Its rows come and go all the time: have them cleaned up long before a fifth of the table is dead.
         postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "1000"},
     )
+    event.listen(versions, "after_create", CreateFold(versions, pending).execute_if(dialect="postgresql"))
+    event.listen(versions, "after_drop", DropFold(versions).execute_if(dialect="postgresql"))
     return Tables(versions, pending)
 
 

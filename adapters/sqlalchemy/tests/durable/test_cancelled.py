@@ -171,7 +171,7 @@ async def test_during_the_fold(engine: AsyncEngine, watching: Engine) -> None:
         is_open = asyncio.Event()
 
         def execute(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("SELECT") and "FROM cache_revalidate_versions" in statement:
+            if statement.startswith(("SELECT cache_revalidate_fold", "SELECT cache_revalidate_versions")):
                 gate.reached.set()
                 await_only(is_open.wait())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label, sync_engine
@@ -14,7 +14,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cache_revalidate import Keyspace, MemoryStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore, attach
-from cache_revalidate_sqlalchemy.sharing import Batch, Sharing
+from cache_revalidate_sqlalchemy import sharing as sharing_module
+from cache_revalidate_sqlalchemy.behind import Behind
+from cache_revalidate_sqlalchemy.sharing import Sharing
+
+if TYPE_CHECKING:
+    from cache_revalidate_sqlalchemy.copies import Tokens
+    from cache_revalidate_sqlalchemy.pending import Pairs
 
 GetDatabase = Callable[..., Database]
 KEYSPACE = Keyspace("cache_revalidate", 60)
@@ -129,14 +135,20 @@ class Answers:
     """Counts the batches that are begun, and ends each when it is told to."""
 
     def __init__(self) -> None:
-        self.batches: list[Batch] = []
-        self.ends: list[asyncio.Future[dict[str, str]]] = []
+        self.batches: list[Pairs] = []
+        self.ends: list[asyncio.Future[dict[str, Tokens]]] = []
 
-    async def __call__(self, _: str, batch: Batch) -> dict[str, str]:
+    async def __call__(self, _: str, pairs: Pairs) -> dict[str, Tokens]:
         """Begin a batch."""
-        self.batches.append(batch)
+        self.batches.append(pairs)
         self.ends.append(asyncio.get_running_loop().create_future())
         return await self.ends[-1]
+
+    def end(self, number: int, token: str) -> None:
+        """Answer a batch, each pair with the same token."""
+        self.ends[number].set_result(
+            {tenant: dict.fromkeys(models, token) for tenant, models in self.batches[number].items()}
+        )
 
     async def begun(self, count: int) -> None:
         """Wait until so many were begun."""
@@ -145,26 +157,27 @@ class Answers:
         assert len(self.batches) == count
 
 
+def asking(sharing: Sharing[str]) -> Callable[..., asyncio.Task[dict[str, Tokens]]]:
+    """Return a function that asks for a tenant's models in a task."""
+    return lambda tenant, *models: asyncio.create_task(sharing.ask("folds", {tenant: models}))
+
+
 async def test_an_answer_is_shared_by_those_who_came_before_it_began() -> None:
-    """Who comes while a fold runs waits for the next, together with all who came meanwhile."""
+    """Who comes while a fold runs waits for the next, together with all who came meanwhile, of whatever tenant."""
     answers = Answers()
-    sharing: Sharing[str] = Sharing(answers)
-
-    def ask(model: str, *, is_fold: bool = False) -> asyncio.Task[dict[str, str]]:
-        return asyncio.create_task(sharing.ask("1", [model], is_fold=is_fold))
-
-    first = [ask("label"), ask("inbox")]
+    ask = asking(Sharing(answers))
+    first = [ask("1", "label"), ask("1", "inbox"), ask("2", "label")]
     await answers.begun(1)
-    late = [ask("label"), ask("team", is_fold=True), ask("label")]
+    late = [ask("1", "label"), ask("1", "team"), ask("3", "label")]
     await answers.begun(1)
-    assert (answers.batches[0].models, answers.batches[0].is_fold) == ({"label", "inbox"}, False)
-    answers.ends[0].set_result({"label": "old"})
-    assert [await task for task in first] == [{"label": "old"}] * 2
+    assert answers.batches[0] == {"1": {"label", "inbox"}, "2": {"label"}}
+    answers.end(0, "old")
+    assert [await task for task in first] == [{"1": {"label": "old"}}, {"1": {"inbox": "old"}}, {"2": {"label": "old"}}]
     await answers.begun(2)
-    assert (answers.batches[1].models, answers.batches[1].is_fold) == ({"label", "team"}, True)
+    assert answers.batches[1] == {"1": {"label", "team"}, "3": {"label"}}
     late[0].cancel()
-    answers.ends[1].set_result({"label": "new"})
-    assert [await task for task in late[1:]] == [{"label": "new"}] * 2
+    answers.end(1, "new")
+    assert [await task for task in late[1:]] == [{"1": {"team": "new"}}, {"3": {"label": "new"}}]
     with pytest.raises(asyncio.CancelledError):
         await late[0]
 
@@ -172,13 +185,58 @@ async def test_an_answer_is_shared_by_those_who_came_before_it_began() -> None:
 async def test_a_failure_is_told_to_all_who_share_it() -> None:
     """An error reaches everyone who waits for the answer, and none who comes after."""
     answers = Answers()
-    sharing: Sharing[str] = Sharing(answers)
-    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(sharing.ask("1", ["label"], is_fold=False)) for _ in range(3)]
+    ask = asking(Sharing(answers))
+    tasks = [ask("1", "label") for _ in range(3)]
     await answers.begun(1)
     answers.ends[0].set_exception(ConnectionError("gone"))
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(result) for result in results] == ["gone"] * 3
-    after = asyncio.create_task(sharing.ask("1", ["label"], is_fold=False))
+    after = ask("1", "label")
     await answers.begun(2)
-    answers.ends[1].set_result({})
-    assert await after == {}
+    answers.end(1, "new")
+    assert await after == {"1": {"label": "new"}}
+
+
+async def test_nobody_waits_long_for_a_fold_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait for a fold that waits for a lock, say, go ahead of it after a while; who comes then, later."""
+    monkeypatch.setattr(sharing_module, "_PATIENCE", 0.01)
+    answers = Answers()
+    ask = asking(Sharing(answers))
+    stuck = ask("1", "label")
+    await answers.begun(1)
+    late = [ask("2", "label"), ask("3", "label")]
+    await answers.begun(1)
+    await asyncio.sleep(0.03)
+    await answers.begun(2)
+    later = ask("2", "label")
+    answers.end(0, "stuck")
+    await answers.begun(3)
+    for number in (1, 2):
+        answers.end(number, f"{number}")
+    assert [await task for task in (stuck, *late, later)] == [
+        {"1": {"label": "stuck"}},
+        {"2": {"label": "1"}},
+        {"3": {"label": "1"}},
+        {"2": {"label": "2"}},
+    ]
+
+
+async def test_commits_in_the_background_share_folds() -> None:
+    """The first is folded at once, the others all together when the pause is over, those in doubt apart."""
+    folds: list[tuple[Pairs, bool]] = []
+
+    async def fold(pairs: Pairs, in_doubt: bool) -> None:
+        folds.append((pairs, in_doubt))
+
+    behind = Behind(fold)
+    behind.add({"1": {"label"}}, in_doubt=False)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert folds == [({"1": {"label"}}, False)]
+    for tenant, model in (("1", "label"), ("2", "label"), ("1", "team")):
+        behind.add({tenant: {model}}, in_doubt=False)
+        await asyncio.sleep(0)
+    behind.add({"4": {"label"}}, in_doubt=True)
+    assert len(folds) == 1
+    await asyncio.sleep(0.05)
+    assert folds[1:] == [({"1": {"label", "team"}, "2": {"label"}}, False), ({"4": {"label"}}, True)]
