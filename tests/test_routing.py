@@ -176,6 +176,17 @@ def test_the_first_declared_pattern_that_matches_wins(declared: list[str], paths
         assert (match and (match.target, match.segment)) == matched(list(dict.fromkeys(declared)), path)
 
 
+@pytest.mark.parametrize("crowd", [0, 10])
+def test_order_decides_between_patterns_of_other_shapes(crowd: int) -> None:
+    """Of two that match one path and have their literal segments elsewhere, the first declared wins."""
+    before = ["/q/{account_id:int}/b", *(f"/q{number}/{{account_id:int}}/b" for number in range(crowd))]
+    general, special, open_ended = "/{a}/{account_id:int}/b", "/x/{account_id:int}/b", "/x/{account_id:int}/{c}"
+    for first, second in ((general, special), (special, general), (open_ended, general), (general, open_ended)):
+        match = table(*before, first, second).match("/x/1/b")
+        assert match is not None
+        assert match.target == first
+
+
 def test_a_crowd_of_patterns_is_told_apart() -> None:
     """Where hundreds share their last literal segment, and differ before or after it, each is found, in order."""
     crowd = [f"/v{number}/{{account_id:int}}/labels" for number in range(100)]
