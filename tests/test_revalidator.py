@@ -33,11 +33,21 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.away = False
         self.bumped: list[dict[str, set[str]]] = []
+        self.shown: list[Tokens] = []
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Read, or fail."""
         self._fail_if_away()
         return await super().read(keyspace, tenant, models)
+
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Hold what there is, or nothing."""
+        return None if self.away else super().held(keyspace, tenant, models)
+
+    async def read_past(self, keyspace: Keyspace, tenant: str, models: Sequence[str], shown: Tokens) -> Tokens:
+        """Read, and note what was shown."""
+        self.shown.append(shown)
+        return await self.read(keyspace, tenant, models)
 
     def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Bump, or fail."""
@@ -71,6 +81,43 @@ async def test_tokens_of_all_models(revalidator: Revalidator) -> None:
     tokens = await revalidator.tokens(1)
     assert list(tokens) == MODELS
     assert await revalidator.tokens("1") == tokens
+
+
+async def test_held_tokens_are_those_that_a_read_gives(revalidator: Revalidator, store: FailingStore) -> None:
+    """What is at hand is given at once, and counted; what is not is left to a read, and mints nothing."""
+    assert revalidator.held("1", ("label", "team")) is None
+    tokens = await revalidator.tokens(1, "label", "team")
+    assert revalidator.held("1", ("label", "team")) == tokens
+    assert revalidator.held("1", ("inbox", "label")) is None
+    assert revalidator.stats == Stats(reads=2)
+    bumped = await revalidator.bump(1, "label")
+    assert revalidator.held("1", ("label",)) == bumped
+    assert await revalidator.read("1", ("label", "team")) == tokens | bumped
+
+
+async def test_nothing_is_held_while_something_is_owed(revalidator: Revalidator, store: FailingStore) -> None:
+    """Tokens that are about to be bumped are not at hand: the read that pays comes first."""
+    before = await revalidator.tokens(1, "label")
+    store.away = True
+    with pytest.raises(StoreError):
+        await revalidator.bump(1, "label")
+    store.away = False
+    assert revalidator.held("1", ("label",)) is None
+    after = await revalidator.tokens(1, "label")
+    assert after["label"] > before["label"]
+    assert revalidator.held("1", ("label",)) == after
+
+
+async def test_larger_token_is_read_past_what_is_held(revalidator: Revalidator, store: FailingStore) -> None:
+    """Who shows a larger token has nothing at hand, and the store is told; what it answers then is final."""
+    tokens = await revalidator.tokens(1, "label", "team")
+    smaller, larger = {"label": "0" * 20, "team": tokens["team"]}, {"team": "8" * 20}
+    assert revalidator.held("1", ("label", "team"), smaller) == tokens
+    assert revalidator.held("1", ("label",), larger) == {"label": tokens["label"]}
+    assert revalidator.held("1", ("label", "team"), larger) is None
+    assert store.shown == []
+    assert await revalidator.tokens(1, "label", "team", shown=larger) == tokens
+    assert store.shown == [larger]
 
 
 async def test_tokens_of_some_models(revalidator: Revalidator) -> None:

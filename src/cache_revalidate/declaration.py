@@ -33,7 +33,7 @@ class Declaration:
         claimant: str | None = None,
         usual: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        revalidator.known_models(policy.models)
+        self._models = revalidator.known_models(policy.models)
         self._revalidator = revalidator
         self._policy = policy
         self._claimant = claimant or f"the handler's {', '.join(policy.models)}"
@@ -69,6 +69,7 @@ class Declaration:
         freshness = await read_freshness(
             self._revalidator,
             self._policy,
+            self._models,
             scope,
             tenant=caller.tenant,
             viewer=caller.viewer,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cache_revalidate.exceptions import InvalidTenantError, Refused, StoreError
-from cache_revalidate.freshness import DEFAULT_VARY, entity_tag
+from cache_revalidate.freshness import DEFAULT_VARY, entity_tag, read_tokens
 from cache_revalidate.http.cache_control import CacheControl, checked_cache_control
 from cache_revalidate.http.conditional import if_none_match, if_none_match_field
 from cache_revalidate.http.problem import problem_details
@@ -112,7 +112,7 @@ class KeysEndpoint:
         """
         try:
             caller = await find_caller()
-            tokens = await self._revalidator.tokens(caller.tenant)
+            tokens = await read_tokens(self._revalidator, caller.tenant, self._revalidator.models, scope)
         except InvalidTenantError as error:
             return problem(404, str(error))
         except Refused as refused:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cache_revalidate.exceptions import ConfigurationError, StoreError
 from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.http.cache_control import CacheControl, checked_cache_control, directive_names
-from cache_revalidate.http.cache_keys import cache_keys_field
+from cache_revalidate.http.cache_keys import cache_keys_field, shown_tokens
 from cache_revalidate.http.conditional import if_none_match, weak
 from cache_revalidate.http.headers import joined
 from cache_revalidate.http.vary import merged_vary, vary_members, vary_names
@@ -217,8 +217,28 @@ def _repeated(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, byte
     return tuple(header for header in headers if header[0] in _REPEATED)
 
 
+async def read_tokens(revalidator: Revalidator, tenant: str, models: tuple[str, ...], scope: Scope) -> Tokens:
+    """Return the tokens that a request is answered by; read past what is at hand where its Cache-Keys show newer ones.
+
+    Only for a caller who may see the tenant: whoever shows tokens chooses what the read costs. `Cache-Keys` needs no
+    place in Vary (RFC 9110 section 12.5.5): it has the server look harder for what is current, and never selects what
+    that is, so whatever it led to is the right answer to a request without it, and its validator the same.
+    """
+    field = joined(scope["headers"], b"cache-keys")
+    shown = shown_tokens(field, models) if field is not None else None
+    tokens = revalidator.held(tenant, models, shown)
+    return tokens if tokens is not None else await revalidator.read(tenant, models, shown)
+
+
 async def read_freshness(
-    revalidator: Revalidator, policy: CachePolicy, scope: Scope, *, tenant: str, viewer: Viewer, own_headers: OwnHeaders
+    revalidator: Revalidator,
+    policy: CachePolicy,
+    models: tuple[str, ...],
+    scope: Scope,
+    *,
+    tenant: str,
+    viewer: Viewer,
+    own_headers: OwnHeaders,
 ) -> Freshness:
     """Read the tokens and make the validator of one request, before its handler reads any data.
 
@@ -227,7 +247,7 @@ async def read_freshness(
     # Now, as a middleware on the way to the handler may rewrite the path.
     asked = Asked.of(revalidator.tag(viewer), scope, policy.selecting)
     try:
-        tokens = await revalidator.tokens(tenant, *policy.models)
+        tokens = await read_tokens(revalidator, tenant, models, scope)
     except StoreError:
         return Freshness(policy, {}, None, own_headers, tenant, asked)
     return Freshness(policy, tokens, asked.entity_tag(tokens), own_headers, tenant, asked)

@@ -21,7 +21,7 @@ from cache_revalidate.exceptions import (
 )
 from cache_revalidate.fingerprint import fingerprint
 from cache_revalidate.minted import record_minted
-from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, Store
+from cache_revalidate.stores import FoldingStore, Keyspace, MemoryStore, MirrorStats, Store
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant, checked_tenant
 from cache_revalidate.token import is_token
 from cache_revalidate.types import EVERYONE
@@ -58,6 +58,8 @@ class Stats:
     """Bumps that the store took, each of one or several models and tenants."""
     failed_bumps: int = 0
     """Bumps that it did not take, or not to the end; they are owed until it does."""
+    mirror: MirrorStats | None = None
+    """What the store has counted of reads that it answered from this process's memory; None if it has no mirror."""
 
 
 class Revalidator:
@@ -94,7 +96,7 @@ class Revalidator:
         self.models: Final = _checked_models(models)
         self.store: Final = _checked_store(store)
         self.keyspace: Final = _checked_keyspace(namespace, expiry)
-        self.stats: Final = Stats()
+        self.stats: Final = Stats(mirror=self.store.mirror_stats)
         self.sync: Final = SyncDoor(self)
         self._canonical = canonical
         self._salt = salt
@@ -109,8 +111,10 @@ class Revalidator:
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
         try:
+            if self.has_default_canonical:
+                return canonical_tenant(value)
             tenant = checked_tenant(self._canonical(value))
-            again = tenant if self.has_default_canonical else self._canonical(tenant)
+            again = self._canonical(tenant)
         except InvalidTenantError:
             raise
         except Exception as error:
@@ -145,15 +149,40 @@ class Revalidator:
         """Return the opaque hash of viewer, build salt and epoch; a client's validator is (tag, token)."""
         return _tag("" if viewer is EVERYONE else f"={viewer}", self._salt, self._epoch)
 
-    async def tokens(self, tenant: object, *models: str) -> Tokens:
-        """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away."""
+    async def tokens(self, tenant: object, *models: str, shown: Tokens | None = None) -> Tokens:
+        """Return the tokens of a tenant's `models` (default: of all). Raises `StoreError` if the store is away.
+
+        `shown` are tokens that the caller has seen somewhere, by model: where one of them is larger, the store reads
+        past what this process or a copy holds. What it finds is the answer, be it larger or not.
+        """
         owner, wanted = self.tenant(tenant), self.known_models(models) or self.models
+        held = self.held(owner, wanted, shown)
+        return await self.read(owner, wanted, shown) if held is None else held
+
+    def held(self, tenant: str, models: tuple[str, ...], shown: Tokens | None = None) -> Tokens | None:
+        """Return what `read` would answer, if that is at hand in this process; None if it has to be awaited.
+
+        `tenant` and `models` are as `tenant()` and `known_models()` have returned them: they are not checked again.
+        """
+        if self._owed._tenants:
+            return None
+        tokens = self.store.held(self.keyspace, tenant, models)
+        if tokens is None or (shown and _is_newer(shown, tokens)):
+            return None
+        self.stats.reads += 1
+        return tokens
+
+    async def read(self, tenant: str, models: tuple[str, ...], shown: Tokens | None = None) -> Tokens:
+        """Do as `tokens` does, for a tenant and models that `tenant()` and `known_models()` have returned."""
         try:
             if self._owed:
                 # A store that is away says so at once to a read, while a bump may wait for its time-out.
-                await self.store.read(self.keyspace, owner, wanted)
-                await self._pay_owed(owner)
-            tokens = await self.store.read(self.keyspace, owner, wanted)
+                await self.store.read(self.keyspace, tenant, models)
+                await self._pay_owed(tenant)
+            if shown:
+                tokens = await self.store.read_past(self.keyspace, tenant, models, shown)
+            else:
+                tokens = await self.store.read(self.keyspace, tenant, models)
         except StoreError:
             self.stats.failed_reads += 1
             raise
@@ -382,6 +411,11 @@ def _named(minted: Mapping[str, Tokens], changes: Changes) -> dict[str, Tokens]:
         for tenant, models in changes.items()
         if tenant != EVERY_TENANT
     }
+
+
+def _is_newer(shown: Tokens, tokens: Tokens) -> bool:
+    """Say whether one of the tokens `shown` is larger than the model's among `tokens`."""
+    return any(token > tokens.get(model, token) for model, token in shown.items())
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from cache_revalidate.exceptions import InvalidTenantError
 
 MAX_TENANT_LENGTH: Final = 128
+_TOO_LARGE: Final = 10**MAX_TENANT_LENGTH
 
 EVERY_TENANT: Final = "*"
 """In changes that are folded, in place of a tenant: all tenants of the models named with it."""
@@ -30,7 +31,7 @@ def canonical_tenant(value: object) -> str:
     if isinstance(value, str):
         return checked_tenant(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 0 or value >= 10**MAX_TENANT_LENGTH:
+        if value < 0 or value >= _TOO_LARGE:
             raise InvalidTenantError(f"An integer tenant is 0 or more and has at most {MAX_TENANT_LENGTH} digits.")
         return int.__repr__(value)  # an enum's own str() would be its name
     if isinstance(value, UUID):

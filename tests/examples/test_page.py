@@ -58,6 +58,23 @@ async def test_person_sees_304s(browser: Browser, desk: Desk, tmp_path: Path) ->
     assert not troubles
 
 
+async def test_own_write_is_asked_for(browser: Browser, desk: Desk) -> None:
+    """After an edit the page's requests show the tokens that the edit minted, so that no worker answers from older."""
+    page, troubles = await open_page(browser, desk)
+    await sign_in(page, "demo-agent-1")
+    await logged(page, 4)
+    shown: list[str] = []
+    page.on("request", lambda request: shown.append(request.headers.get("cache-keys", "")))
+    async with page.expect_response(lambda response: response.request.method == "PATCH") as edit:
+        await edit_first_label(page, new_name())
+    await logged(page, 9)
+    minted = (await (await edit.value).all_headers())["cache-keys"]
+    assert minted.startswith('label="')
+    assert len(shown) == 5
+    assert all(minted in keys for keys in shown[1:])
+    assert not troubles
+
+
 async def test_check_finds_another_users_edit(browser: Browser, desk: Desk) -> None:
     """A check after somebody else's edit fetches the list that changed, and no other."""
     page, troubles = await open_page(browser, desk)

@@ -1,21 +1,13 @@
-"""Vary, Cache-Keys, problem details and header lists."""
+"""Vary, problem details and header lists."""
 
 import json
 import string
 
-import http_sf
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cache_revalidate.http.cache_keys import cache_keys_field
 from cache_revalidate.http.headers import is_token_name, joined
 from cache_revalidate.http.problem import problem_details
 from cache_revalidate.http.vary import merged_vary
-from cache_revalidate.token import new_token
-
-MODELS = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
-TOKENS = st.builds(new_token)
 
 
 @pytest.mark.parametrize(
@@ -37,14 +29,6 @@ def test_vary_is_merged(present: bytes | None, merged: bytes) -> None:
 def test_nothing_to_vary_on_is_no_field() -> None:
     """Without members there is no Vary field, not an empty one."""
     assert merged_vary(None, ()) is None
-
-
-@given(st.dictionaries(MODELS, TOKENS, min_size=1))
-def test_cache_keys_is_a_structured_dictionary(tokens: dict[str, str]) -> None:
-    """A structured-field library reads back every model and token as a string (RFC 9651)."""
-    parsed = http_sf.parse(cache_keys_field(tokens), tltype="dictionary")
-    assert isinstance(parsed, dict)
-    assert parsed == {model: (token, {}) for model, token in tokens.items()}
 
 
 def test_repeated_headers_are_joined() -> None:

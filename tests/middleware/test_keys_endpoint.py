@@ -32,6 +32,10 @@ class AbsentStore(MemoryStore):
         """Raise."""
         raise StoreError("away")
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Hold nothing."""
+        return None
+
 
 async def test_it_shows_the_tokens_by_model_and_the_tag(
     client: httpx.AsyncClient, revalidator: Revalidator, desk: Desk

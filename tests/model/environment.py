@@ -11,6 +11,7 @@ from .model import (
     IN_TRANSACTION,
     OPEN,
     RAISE,
+    READING,
     ROWS,
     STAR_LOCK,
     Model,
@@ -18,7 +19,7 @@ from .model import (
     put,
 )
 from .outcome import fail, finish
-from .redis import put_copy
+from .redis import put_copy, raise_readings
 from .search import Label
 from .world import BOUND, LIFE, LIMIT, Copy, Process, World
 from .writers import bump_version
@@ -39,7 +40,7 @@ def happens(model: Model, world: World) -> Iterator[Step]:
     if model.setting.others and model.protocol.shelf == "shared":
         yield from _other_models(model, world)
     if model.protocol.mirror != "no":
-        yield from _mirror(world)
+        yield from _mirror(model, world)
     if world.leases:
         yield from _leases(model, world)
 
@@ -52,10 +53,12 @@ def _other_models(model: Model, world: World) -> Iterator[Step]:
             yield ("another model", "refreshes the hash"), put_copy(world, tenant, held._replace(age=0))
 
 
-def _mirror(world: World) -> Iterator[Step]:
+def _mirror(model: Model, world: World) -> Iterator[Step]:
     if world.event != (0, 0):
         told = world._replace(event=(0, 0), told=world.told | world.event[1])
-        raised = max(world.mirror, world.event[0]) if world.mirror else 0
+        told = raise_readings(model, told, world.event[0])
+        makes = model.protocol.mirror == "events make entries"
+        raised = max(world.mirror, world.event[0]) if world.mirror or makes else 0
         yield ("event", "is delivered"), told._replace(mirror=raised)
     if world.mirror:
         yield ("mirror", "entry ends"), world._replace(mirror=0)
@@ -108,10 +111,15 @@ def _storage_faults(model: Model, world: World) -> Iterator[Step]:
         yield ("Redis", "is emptied"), world._replace(redis=(Copy(),) * model.tenants)
     if "Redis failover" in model.faults and redis != world.redis_standby:
         yield ("Redis", "fails over"), world._replace(redis=world.redis_standby)
-    if "subscription lost" in model.faults and (world.mirror or world.event != (0, 0)):
-        yield ("mirror", "loses its subscription"), world._replace(mirror=0, event=(0, 0))
+    if "subscription lost" in model.faults and _is_mirrored(world):
+        lost = tuple(each._replace(seen=1) if each.at == READING else each for each in world.processes)
+        yield ("mirror", "loses its subscription"), world._replace(mirror=0, event=(0, 0), processes=lost)
     if model.faults & {"database crash", "database failover"} and world.database != world.standby:
         yield ("database", "loses what is newest"), _fail_over(model, world)
+
+
+def _is_mirrored(world: World) -> bool:
+    return bool(world.mirror) or world.event != (0, 0) or any(process.at == READING for process in world.processes)
 
 
 def _fail_over(model: Model, world: World) -> World:

@@ -11,6 +11,7 @@ IDLE: Final = "idle"
 OPEN: Final = "open"  # a writer's transaction, written to and not committed
 EARLY: Final = "early"  # the same, about to bump before it commits
 BUMP: Final = "bump"  # committed; goes on to bump without a fold
+READING: Final = "reading"  # has its answer from Redis, which the mirror does not hold yet
 ASKED: Final = "asked"  # missed; its lookup has not begun
 FOLD: Final = "fold"  # wants a fold, whose first statement has not begun
 STAR_LOCK: Final = "star lock"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .folds import share
-from .model import ASKED, DATA, FOLD, IDLE, RAISE, ROWS, Event, Model, Steps, answer, put
+from .model import ASKED, DATA, FOLD, IDLE, RAISE, READING, ROWS, Event, Model, Steps, answer, put
 from .outcome import fail
 from .redis import bump, fill_mirror
 from .tokens import CONSTANT, mint
@@ -50,8 +50,8 @@ def _token(model: Model, world: World, number: int, process: Process) -> Iterato
     if world.mirror:
         yield "hits the mirror", put(world, number, process._replace(at=DATA, token=world.mirror))
     elif token:
-        hit = put(world, number, process._replace(at=DATA, token=token))
-        yield "hits Redis", fill_mirror(model, hit, token)
+        at = DATA if model.protocol.mirror == "no" else READING
+        yield "hits Redis", put(world, number, process._replace(at=at, token=token))
     elif model.protocol.level == "redis":
         if model.protocol.missing == "constant":
             yield "takes the constant", put(world, number, process._replace(at=DATA, token=CONSTANT))
@@ -62,6 +62,12 @@ def _token(model: Model, world: World, number: int, process: Process) -> Iterato
     else:
         misses = process._replace(at=ASKED, need=world.database.data)
         yield "misses", put(world, number, misses)
+
+
+def fill(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
+    """Have the mirror hold what Redis has answered, raised by the events that came meanwhile."""
+    hit = put(world, number, process._replace(at=DATA, seen=0))
+    yield "fills the mirror", hit if process.seen else fill_mirror(model, hit, process.token)
 
 
 def lookup(model: Model, world: World, number: int, process: Process) -> Iterator[Event]:
@@ -131,4 +137,4 @@ def _file(model: Model, world: World, number: int, token: int, data: int) -> Wor
     return world._replace(filed=(*world.filed[:tenant], kept, *world.filed[tenant + 1 :]))
 
 
-STEPS: Final[dict[str, Steps]] = {IDLE: request, ASKED: lookup, DATA: rows, ROWS: second}
+STEPS: Final[dict[str, Steps]] = {IDLE: request, READING: fill, ASKED: lookup, DATA: rows, ROWS: second}

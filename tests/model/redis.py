@@ -1,6 +1,6 @@
 """The copy in Redis, and the mirror: how a token gets there, and who has then been told."""
 
-from .model import Model
+from .model import READING, Model
 from .tokens import use
 from .world import LIMIT, Copy, World
 
@@ -30,9 +30,22 @@ def raise_mirror(model: Model, world: World, number: int, token: int) -> World:
 
     An entry is made by what a read was answered, never by a commit, which may come late: its token may be an old one.
     """
-    if world.mirror and token > world.mirror and (number == 0 or number >= model.writers):
-        return world._replace(mirror=token)
+    if number == 0 or number >= model.writers:
+        world = raise_readings(model, world, token)
+        if token > world.mirror > 0:
+            return world._replace(mirror=token)
     return world
+
+
+def raise_readings(model: Model, world: World, token: int) -> World:
+    """Raise what readers have in hand that the mirror is about to hold."""
+    if model.protocol.reading == "as answered":
+        return world
+    raised = tuple(
+        process._replace(token=max(process.token, token)) if process.at == READING else process
+        for process in world.processes
+    )
+    return world._replace(processes=raised)
 
 
 def fill_mirror(model: Model, world: World, token: int) -> World:

@@ -97,6 +97,20 @@ REFUTED: Final = [
         Protocol(late="kept"),
         TOO_LONG,
     ),
+    Case(
+        "reads under way are not raised by events",
+        Setting(),
+        Protocol(mirror="events", reading="as answered"),
+        RETURNED,
+        instead=Protocol(mirror="events"),
+    ),
+    Case(
+        "events make entries in the mirror",
+        Setting(),
+        Protocol(mirror="events make entries"),
+        RETURNED,
+        instead=Protocol(mirror="events"),
+    ),
     Case("mirror raised to a guess", Setting(), Protocol(mirror="guess"), RETURNED, instead=Protocol(mirror="events")),
     Case(
         "primary's token, replica's data",

@@ -79,7 +79,10 @@ class Protocol:
     """What of another's fold or lookup a commit or a miss may take part in: one that has run no statement yet, one
     that has not begun to look for pending rows of its own tenant, or any."""
 
-    mirror: Literal["no", "events", "guess"] = "no"
+    mirror: Literal["no", "events", "guess", "events make entries"] = "no"
+
+    reading: Literal["raised", "as answered"] = "raised"
+    """What the mirror comes to hold of a read during which an event came: the larger token, or the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

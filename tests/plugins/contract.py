@@ -248,6 +248,28 @@ class PluginContract:
         assert third.status_code == 200
         assert third.json()["cache_keys"] == await desk.revalidator.tokens(1)
 
+    @pytest.mark.parametrize("path", [LABELS, KEYS])
+    async def test_newer_token_is_read_past_the_copies(
+        self, app: ASGIApp, client: httpx.AsyncClient, desk: Desk, path: str
+    ) -> None:
+        """A worker that lags behind what the client shows answers with what is true, and others with what it holds."""
+        old = desk.store.copies["1"] = await desk.revalidator.tokens(1)
+        match = {"if-none-match": await etag_of(client, path)}
+        new = await desk.revalidator.bump(1, "label")
+        assert (await client.get(path, headers=match)).status_code == 304
+        newer = match | {"cache-keys": f'label="{new["label"]}"'}
+        response = await client.get(path, headers=newer)
+        assert response.status_code == 200
+        assert new["label"] in (response.headers["cache-keys"] if path == LABELS else response.text)
+        assert desk.store.shown == [new]
+        again = await client.get(path, headers=newer | {"if-none-match": response.headers["etag"]})
+        assert again.status_code == 304
+        older = match | {"cache-keys": f'label="{old["label"]}"'}
+        assert (await client.get(path, headers=older)).status_code == 304
+        async with client_of(app, "bob") as bob:
+            assert (await bob.get(path, headers=newer)).status_code == 403
+        assert len(desk.store.shown) == 2
+
     async def test_keys_endpoint_is_only_read(self, client: httpx.AsyncClient) -> None:
         """Another method is not allowed."""
         response = await client.post(KEYS)

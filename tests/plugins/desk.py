@@ -5,14 +5,15 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from cache_revalidate import Keyspace, MemoryStore, Revalidator, StoreError
+from cache_revalidate import Keyspace, Revalidator, StoreError
 from cache_revalidate.types import ASGIApp, Receive, Scope, Send, Tokens
+from tests.support.stores import LaggingStore
 
 MODELS = ("label", "inbox", "team")
 ACCOUNT = "/api/v1/accounts/1"
 
 
-class DetachableStore(MemoryStore):
+class DetachableStore(LaggingStore):
     """A store that can go away and come back."""
 
     is_away = False
@@ -22,6 +23,10 @@ class DetachableStore(MemoryStore):
         if self.is_away:
             raise StoreError("The store is away.")
         return await super().read(keyspace, tenant, models)
+
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return the tokens, if the store is there."""
+        return None if self.is_away else super().held(keyspace, tenant, models)
 
 
 class SorryError(Exception):

@@ -1,6 +1,7 @@
 """The store of one process, beyond the contract."""
 
 import time
+from threading import Thread
 
 import pytest
 
@@ -39,6 +40,44 @@ async def test_token_lives_for_its_expiry(store: MemoryStore, clock: Clock) -> N
     assert await store.read(KEYSPACE, "1", ["label"]) == minted
     clock.now += 0.001
     assert await store.read(KEYSPACE, "1", ["label"]) != minted
+
+
+async def test_held_token_ends_with_its_expiry(store: MemoryStore, clock: Clock) -> None:
+    """Tokens are at hand until the first of them has expired, and looking for them mints none."""
+    assert store.held(KEYSPACE, "1", ["label"]) is None
+    label = await store.read(KEYSPACE, "1", ["label"])
+    clock.now += 5.0
+    both = await store.read(KEYSPACE, "1", ["inbox", "label"])
+    assert store.held(KEYSPACE, "1", ["inbox", "label"]) == both
+    assert store.held(KEYSPACE, "2", ["label"]) is None
+    clock.now += 4.999
+    assert store.held(KEYSPACE, "1", ["label"]) == label
+    clock.now += 0.001
+    assert store.held(KEYSPACE, "1", ["inbox", "label"]) is None
+    assert store.held(KEYSPACE, "1", ["inbox"]) == {"inbox": both["inbox"]}
+    assert store.held(Keyspace("other", 10.0), "1", ["inbox"]) is None
+
+
+async def test_held_tokens_are_of_one_moment(store: MemoryStore) -> None:
+    """While a thread bumps two models together, no look finds the one bumped and the other not."""
+    changes = {"1": ["inbox", "label"]}
+    first = store.bump_sync(KEYSPACE, changes)["1"]
+    bumped = {(first["inbox"], first["label"])}
+    seen = set()
+
+    def bump() -> None:
+        for _ in range(2_000):
+            tokens = store.bump_sync(KEYSPACE, changes)["1"]
+            bumped.add((tokens["inbox"], tokens["label"]))
+
+    thread = Thread(target=bump)
+    thread.start()
+    while thread.is_alive():
+        held = store.held(KEYSPACE, "1", ["inbox", "label"])
+        assert held is not None
+        seen.add((held["inbox"], held["label"]))
+    thread.join()
+    assert seen <= bumped
 
 
 async def test_bump_renews_the_expiry(store: MemoryStore, clock: Clock) -> None:

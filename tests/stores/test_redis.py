@@ -90,7 +90,7 @@ async def test_one_script_call(
     store = open_store(redis_server_own.url, layout=layout, timeout=10.0)
     await store.bump(keyspace, changes)
     store.bump_sync(keyspace, changes)
-    from_script = {"time", "type", "hmget", "hset", "get", "set", "pttl", "pexpire"}
+    from_script = {"time", "type", "hmget", "hset", "get", "set", "pttl", "pexpire", "publish"}
 
     async def read() -> None:
         await store.read(keyspace, "1", ["inbox", "label", "team"])

@@ -116,7 +116,7 @@ async def test_forbidden_script(open_store: OpenStore, keyspace: Keyspace, locke
     """A user who may not run scripts is a StoreError that says what to allow."""
     store = open_store(f"redis://guest:guest@{HOST}:{locked_server.port}", timeout=10.0)
     await store.check()
-    with pytest.raises(StoreError, match="allow the user EVAL and EVALSHA"):
+    with pytest.raises(StoreError, match="allow the user EVAL, EVALSHA"):
         await read(store, keyspace)
 
 
@@ -296,7 +296,7 @@ async def test_a_clock_that_was_set_is_learned(
     """A raise that is refused because Redis' clock has jumped says so; the next is carried out."""
     store = open_store(redis_server.url, timeout=5.0)
     await store.peek(keyspace, "1", ["label"])
-    store._clock.learn(1)
+    store._context.clock.learn(1)
     tokens = {"1": {"label": new_token()}}
     with pytest.raises(StoreError, match="too late to raise"):
         await store.raise_tokens(keyspace, tokens)

@@ -20,7 +20,7 @@ const panel = (model) => $(`.model[data-model=${model}]`);
 let session = null;
 
 function newSession(token, account) {
-  return { token, account, tokens: {}, held: new Map(), requests: 0, notModified: 0, untouched: 0 };
+  return { token, account, tokens: {}, seen: {}, held: new Map(), requests: 0, notModified: 0, untouched: 0 };
 }
 
 const path = (of, rest) => `/api/v1/accounts/${of.account}/${rest}`;
@@ -32,11 +32,17 @@ async function request(of, method, url, body) {
   const headers = { Authorization: `Bearer ${of.token}` };
   const held = method === "GET" ? of.held.get(url) : undefined;
   if (held) headers["If-None-Match"] = held.etag;
+  // Shown the newest tokens that this page has seen, no worker answers from older ones: one's own write is seen at once.
+  const seen = Object.entries(of.seen).map(([model, token]) => `${model}="${token}"`);
+  if (seen.length) headers["Cache-Keys"] = seen.join(", ");
   if (body) headers["Content-Type"] = "application/json";
   const started = performance.now();
   const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
   const received = await response.arrayBuffer();
   logRequest(of, method, url, response, received.byteLength, performance.now() - started);
+  for (const [, model, token] of (response.headers.get("Cache-Keys") ?? "").matchAll(/(\w+)="(\d+)"/g)) {
+    of.seen[model] = token;
+  }
   if (response.status === 304) return held.data;
   const data = received.byteLength ? JSON.parse(new TextDecoder().decode(received)) : null;
   if (!response.ok) {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.types import Changes, Tokens
 
 
@@ -37,6 +38,11 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the token of each of `models`, minting a unique one for each that is missing or malformed."""
+
+    @property
+    def mirror_stats(self) -> MirrorStats | None:
+        """What the store has counted of tokens that it holds in this process, if it holds any."""
+        return None
 
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:  # noqa: ARG002
         """Return the tokens of `models` if they are at hand, in this process, and may be believed; else None.

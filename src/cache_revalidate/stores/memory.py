@@ -45,6 +45,15 @@ class MemoryStore(CopyStore):
                 for model in models
             }
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return the tokens held, if all of them are; mint nothing."""
+        with self._lock:
+            held = self._unexpired(keyspace)
+            try:
+                return {model: held[tenant, model][0] for model in models}
+            except KeyError:
+                return None
+
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Mint a larger token for each change."""
         return self.bump_sync(keyspace, changes)

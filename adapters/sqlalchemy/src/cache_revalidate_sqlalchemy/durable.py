@@ -12,7 +12,15 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.exc import DBAPIError
 
-from cache_revalidate import EVERY_TENANT, ConfigurationError, CopyStore, FoldingStore, Keyspace, StoreError
+from cache_revalidate import (
+    EVERY_TENANT,
+    ConfigurationError,
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    MirrorStats,
+    StoreError,
+)
 from cache_revalidate_sqlalchemy.calling import Calling
 from cache_revalidate_sqlalchemy.copies import Changes, Copies, Tokens
 from cache_revalidate_sqlalchemy.engines import Engines
@@ -102,6 +110,11 @@ class DurableStore(FoldingStore):
         self._other_is_away = False
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
+    @property
+    def mirror_stats(self) -> MirrorStats | None:
+        """What the copies' store has counted of those that it holds in this process."""
+        return None if self.copy is None else self.copy.mirror_stats
+
     def note(self, keyspace: Keyspace, connection: Connection, changes: Changes) -> None:
         """Insert pending rows for pairs that the transaction on `connection` has touched, as its last statement."""
         try:
@@ -131,11 +144,19 @@ class DurableStore(FoldingStore):
         tokens = self._ledger(keyspace).seen(connection, tenant, sorted(models))
         return {model: tokens.get(model) for model in sorted(models)}
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return the copies that are at hand in this process, if they are all there and nothing is to be folded."""
+        return self._copies.held(keyspace, tenant, models)
+
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
-        held = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
-        if held is not None:
-            return held
+        return await self.read_past(keyspace, tenant, models, {})
+
+    async def read_past(self, keyspace: Keyspace, tenant: str, models: Sequence[str], shown: Tokens) -> Tokens:
+        """Do as `read` does, and believe no copy that is older than what was shown: the database has the truth."""
+        copies = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
+        if copies is not None and all(token >= shown.get(model, "") for model, token in copies.items()):
+            return copies
         tokens = await self._in_time(self._shared().looks.ask((keyspace, tenant), {tenant: models}))
         return tokens[tenant]
 
@@ -197,7 +218,7 @@ class DurableStore(FoldingStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Sweep while the app runs: fold what nobody has, and so have Redis hear of writes from outside the app."""
-        async with super().running(keyspace):
+        async with super().running(keyspace), self._copies.running(keyspace):
             # On a connection that is the app's too, a sweep would end the app's transaction. Nobody else writes there.
             if not self._sweep_every or self.engines.is_one_connection:
                 yield

@@ -32,10 +32,14 @@ def _what_happened(error: Exception, timeout: float) -> str:  # noqa: C901, PLR0
         case redis.OutOfMemoryError():
             return "is out of memory: raise its maxmemory, or set maxmemory-policy to volatile-ttl."
         case redis.exceptions.NoPermissionError():
-            return f"forbids the call ({error}): allow the user EVAL and EVALSHA and what the scripts call."
+            return (
+                f"forbids the call ({error}): allow the user EVAL, EVALSHA, PING and SUBSCRIBE, what the scripts call, "
+                "and the keys and channels of the namespace."
+            )
         case RuntimeError() if str(error) == "no running event loop":
             return "is asked by redis-py, which needs asyncio: run the app on it, not on trio."
-        case _ if str(error).startswith("NOAUTH"):
+        # To whom has not signed in, Redis also refuses a long command as such.
+        case _ if str(error).startswith("NOAUTH") or "unauthenticated" in str(error):
             return "wants a password: put it into the URL, as in redis://user:password@host."
         case _:
             return f"failed: {type(error).__name__}: {error}"

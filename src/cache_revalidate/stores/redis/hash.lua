@@ -1,9 +1,9 @@
 -- KEYS: one hash per tenant, whose fields are models and hold a token and the millisecond at which it is forgotten.
--- ARGV: the operation, the expiry, the deadline, then for each key the number of its models, the models, and what is given for each.
--- Answers the tokens in that order, and the time.
+-- ARGV: those of token.lua, then for each key the number of its models, the models, and what is given for each.
+-- Answers the tokens in that order, and the time. A key is also the channel on which its changes are published.
 
 local answer = {}
-local at = 4
+local at = 5
 local latest = milliseconds + expiry
 
 local function parse(value)
@@ -27,6 +27,7 @@ for _, key in ipairs(KEYS) do
     redis.call('DEL', key)
   end
   local changed = {}
+  local news = {}
   for i, model in ipairs(models) do
     local held, ends = parse(values[i])
     local token = operate(held, ARGV[at + count + i])
@@ -34,6 +35,14 @@ for _, key in ipairs(KEYS) do
     if token ~= '' and (token ~= held or ends > latest) then
       table.insert(changed, model)
       table.insert(changed, string.format('%s %.0f', token, latest))
+    end
+    if operation == 'drop' then
+      redis.call('HDEL', key, model)
+      table.insert(news, model)
+      table.insert(news, '-')
+    elseif token ~= '' and token ~= held then
+      table.insert(news, model)
+      table.insert(news, token)
     end
     table.insert(answer, token)
   end
@@ -45,8 +54,9 @@ for _, key in ipairs(KEYS) do
   if left == -1 or (#changed > 0 and left < expiry) then
     redis.call('PEXPIRE', key, expiry)
   end
+  publish(key, news)
   at = at + 1 + 2 * count
 end
 
-table.insert(answer, string.format('%.0f', milliseconds))
+table.insert(answer, closing())
 return answer

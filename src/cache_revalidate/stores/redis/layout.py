@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from cache_revalidate.stores.redis.clock import RedisClock
     from cache_revalidate.types import Changes, Tokens
 
-Operation: TypeAlias = Literal["read", "bump", "peek", "raise"]
+Operation: TypeAlias = Literal["read", "bump", "peek", "raise", "drop"]
+
+_HELD_NOTHING: Final = frozenset(("peek", "drop"))
+"""What answers an empty string where no token is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What all calls of one store have in common."""
+
+    clock: RedisClock
+    clustered: bool
+    unpublished: Callable[[str], None]
+    """Is told why Redis did not let a script publish what it has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +41,22 @@ class ScriptCall:
     keys: list[str]
     arguments: list[str]
     changes: Changes
-    clock: RedisClock
+    context: CallContext
 
     def tokens(self, answer: object) -> dict[str, Tokens]:
         """Return the answered tokens by tenant and model; raise `StoreError` if they are not what was asked for."""
         expected = sum(map(len, self.changes.values()))
-        *values, now = [_text(value) for value in answer] if isinstance(answer, list) and answer else [None]
-        is_time = isinstance(now, str) and now.isdecimal() and not is_token(now)
+        *values, closing = [_text(value) for value in answer] if isinstance(answer, list) and answer else [None]
+        now, _, refusal = closing.partition(" ") if isinstance(closing, str) else ("", "", "")
+        is_time = now.isdecimal() and not is_token(now)
         if is_time:
-            self.clock.learn(int(cast("str", now)))
+            self.context.clock.learn(int(now))
+        if refusal:
+            self.context.unpublished(refusal)
         if is_time and expected and not values and self.operation == "raise":
             raise StoreError("was asked too late to raise copies: it hung, or its clock has changed.")
-        tokens = [value for value in values if is_token(value) or (value == "" and self.operation == "peek")]
+        may_be_none = self.operation in _HELD_NOTHING
+        tokens = [value for value in values if is_token(value) or (may_be_none and value == "")]
         if not is_time or not len(tokens) == len(values) == expected:
             raise StoreError(f"answered {answer!r:.80} where {expected} tokens were expected: is it a Redis?")
         following = iter(tokens)
@@ -50,39 +67,45 @@ class ScriptCall:
         }
 
 
-def by_hash(operation: Operation, keyspace: Keyspace, changes: Changes, clock: RedisClock) -> ScriptCall:
+def by_hash(operation: Operation, keyspace: Keyspace, changes: Changes, context: CallContext) -> ScriptCall:
     """Lay tokens out in one hash per tenant, whose fields are models.
 
     The braces make the tenant a cluster hash tag. Each field says when its token is forgotten: the expiry after it was
     made, which nothing prolongs, so a bump that was lost is made good by then at the latest. Had the hash one expiry
     for all, a token could be forgotten as soon as it is made, and an older one that is still on its way come after it.
     """
-    keys, arguments = [], _head(operation, keyspace, clock)
+    keys, arguments = [], _head(operation, keyspace, context)
     for tenant, models in changes.items():
-        keys.append(_hash_key(keyspace, tenant))
+        keys.append(tenant_key(keyspace.namespace, tenant))
         arguments += [str(len(models)), *models, *_given(operation, models)]
-    return ScriptCall(operation, HASH, keys, arguments, changes, clock)
+    return ScriptCall(operation, HASH, keys, arguments, changes, context)
 
 
-def by_chatwoot(operation: Operation, keyspace: Keyspace, changes: Changes, clock: RedisClock) -> ScriptCall:
+def by_chatwoot(operation: Operation, keyspace: Keyspace, changes: Changes, context: CallContext) -> ScriptCall:
     """Lay tokens out as Chatwoot does: one string per tenant and model, whose expiry each bump renews."""
-    arguments = _head(operation, keyspace, clock)
-    for models in changes.values():
-        arguments += _given(operation, models)
-    return ScriptCall(operation, STRINGS, _chatwoot_keys(keyspace, changes), arguments, changes, clock)
-
-
-def _hash_key(keyspace: Keyspace, tenant: str) -> str:
-    return f"{keyspace.namespace}:{{{tenant}}}"
-
-
-def _hash_keys(keyspace: Keyspace, changes: Changes) -> list[str]:
-    return [_hash_key(keyspace, tenant) for tenant in changes]
-
-
-def _chatwoot_keys(keyspace: Keyspace, changes: Changes) -> list[str]:
     prefix = f"{keyspace.namespace}:idb-cache-key-account"
-    return [f"{prefix}-{tenant}-{model}" for tenant, models in changes.items() for model in models]
+    keys, arguments = [], _head(operation, keyspace, context)
+    for tenant, models in changes.items():
+        channel = tenant_key(keyspace.namespace, tenant)
+        for model, given in zip(models, _given(operation, models), strict=True):
+            keys.append(f"{prefix}-{tenant}-{model}")
+            arguments += [channel, model, given]
+    return ScriptCall(operation, STRINGS, keys, arguments, changes, context)
+
+
+def tenant_key(namespace: str, tenant: str) -> str:
+    """Return a tenant's channel, on which all its changes are published, and the key of its hash."""
+    return f"{namespace}:{{{tenant}}}"
+
+
+def published_tokens(message: bytes) -> Tokens:
+    """Return what a message of a channel says: new tokens by model, empty where one is to be forgotten.
+
+    What the scripts have not published says nothing.
+    """
+    words = message.decode("ascii", "replace").split(" ")
+    pairs = zip(words[::2], words[1::2], strict=False)
+    return {model: token if is_token(token) else "" for model, token in pairs if token == "-" or is_token(token)}  # noqa: S105
 
 
 def _given(operation: Operation, models: Collection[str]) -> Iterator[str]:
@@ -90,26 +113,22 @@ def _given(operation: Operation, models: Collection[str]) -> Iterator[str]:
     if operation == "raise":
         yield from cast("Tokens", models).values()
     else:
-        yield from (f"{random_digits():04d}" if operation != "peek" else "" for _ in models)
+        yield from ("" if operation in _HELD_NOTHING else f"{random_digits():04d}" for _ in models)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How tokens are laid out in keys."""
-
-    call: Callable[[Operation, Keyspace, Changes, RedisClock], ScriptCall]
-    keys: Callable[[Keyspace, Changes], list[str]]
-    """Returns the keys in which the tokens of some tenants' models are."""
-
-
-LAYOUTS: Final[Mapping[str, Layout]] = {
-    "hash": Layout(by_hash, _hash_keys),
-    "chatwoot": Layout(by_chatwoot, _chatwoot_keys),
-}
+def _head(operation: Operation, keyspace: Keyspace, context: CallContext) -> list[str]:
+    return [
+        operation,
+        str(round(keyspace.expiry * 1_000)),
+        str(context.clock.deadline() if operation == "raise" else 0),
+        "SPUBLISH" if context.clustered else "PUBLISH",
+    ]
 
 
-def _head(operation: Operation, keyspace: Keyspace, clock: RedisClock) -> list[str]:
-    return [operation, str(round(keyspace.expiry * 1_000)), str(clock.deadline() if operation == "raise" else 0)]
+Layout: TypeAlias = "Callable[[Operation, Keyspace, Changes, CallContext], ScriptCall]"
+"""How tokens are laid out in keys."""
+
+LAYOUTS: Final[Mapping[str, Layout]] = {"hash": by_hash, "chatwoot": by_chatwoot}
 
 
 def _text(value: object) -> object:

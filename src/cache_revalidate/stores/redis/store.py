@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
@@ -17,12 +19,15 @@ from cache_revalidate.stores.redis.cancelling import cancellation_kept
 from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_client, make_sync_client
 from cache_revalidate.stores.redis.clock import RedisClock
 from cache_revalidate.stores.redis.errors import store_error
-from cache_revalidate.stores.redis.layout import LAYOUTS, Operation, ScriptCall
+from cache_revalidate.stores.redis.feed import Feed
+from cache_revalidate.stores.redis.layout import LAYOUTS, CallContext, Operation, ScriptCall
+from cache_revalidate.stores.redis.mirroring import Mirroring
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.types import Changes, Tokens
 
 _T = TypeVar("_T")
@@ -31,12 +36,19 @@ Layout = Literal["hash", "chatwoot"]
 _PAUSE: Final = 1.0  # seconds without reads after a Redis did not answer, so that not every request waits for it
 _CALLS_AT_ONCE: Final = 32  # per event loop: each needs a connection of its own
 
+_MIRRORED_TENANTS: Final = 10_000
+
+_logger = logging.getLogger("cache_revalidate")
+
 
 class RedisStore(CopyStore):
     """Tokens in a Redis or Valkey, be it alone, watched by sentinels, or a cluster; best made by `from_url`.
 
     A bump, like a read, is one call of a script, in which Redis is the only clock: the processes' clocks may differ.
     (In a cluster it is one call per tenant, all at once.) Every failure is a `StoreError`.
+
+    While the app runs (in `revalidator.lifespan`), tokens of hot tenants are mirrored: held in this process's memory,
+    for which the process listens to what the others publish of their bumps. `mirror_stats` counts what comes of it.
 
     `make_client` and `make_sync_client` make redis-py clients of your own, which the store closes: an asynchronous
     one for each event loop that uses the store, and one for `bump_sync` when that is first called. `clustered` says
@@ -50,6 +62,8 @@ class RedisStore(CopyStore):
         *,
         layout: Layout = "hash",
         timeout: float = 1.0,
+        mirrored_tenants: int | None = None,
+        mirrored_for: float = 5.0,
         clustered: bool = False,
         name: str = "the address of its client",
     ) -> None:
@@ -67,8 +81,12 @@ class RedisStore(CopyStore):
         self._layout = LAYOUTS[layout]
         self._timeout = timeout
         self._clustered = clustered
-        self._clock = RedisClock(None if clustered else timeout)
         self._name = name
+        self._context = CallContext(RedisClock(None if clustered else timeout), clustered, self._say_unpublished)
+        if mirrored_tenants is None:
+            mirrored_tenants = _MIRRORED_TENANTS if layout == "hash" else 0
+        self._mirroring = Mirroring(mirrored_tenants, mirrored_for)
+        self._is_published = True
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
         self._sync_client: SyncClient | None = None
         self._sync_lock = threading.Lock()
@@ -76,7 +94,15 @@ class RedisStore(CopyStore):
         self._resume_at = 0.0
 
     @classmethod
-    def from_url(cls, url: str, *, layout: Layout = "hash", timeout: float = 1.0) -> Self:
+    def from_url(
+        cls,
+        url: str,
+        *,
+        layout: Layout = "hash",
+        timeout: float = 1.0,
+        mirrored_tenants: int | None = None,
+        mirrored_for: float = 5.0,
+    ) -> Self:
         """Return the store in the Redis at `url`; nothing is connected before the first call.
 
         `url` begins with `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, and `valkey`
@@ -88,7 +114,11 @@ class RedisStore(CopyStore):
         `timeout`, in seconds, is for one call, connecting included; a synchronous bump may take as long for
         connecting and as long again for the answer.
 
-        Raises `ConfigurationError` if the URL, layout or timeout can't work.
+        `mirrored_tenants` is for how many hot tenants each process holds tokens in its own memory: by default 10,000,
+        and none with Chatwoot's layout, in which Chatwoot bumps and publishes nothing. `mirrored_for`, in seconds, is
+        how long they are held before Redis is asked anew, whatever was heard.
+
+        Raises `ConfigurationError` if the URL or one of the options can't work.
         """
         address = parse_url(url)
         return cls(
@@ -96,9 +126,20 @@ class RedisStore(CopyStore):
             partial(make_sync_client, address, timeout),
             layout=layout,
             timeout=timeout,
+            mirrored_tenants=mirrored_tenants,
+            mirrored_for=mirrored_for,
             clustered=address.kind == "cluster",
             name=str(address),
         )
+
+    @property
+    def mirror_stats(self) -> MirrorStats:
+        """What the mirror has counted."""
+        return self._mirroring.stats
+
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return what the mirror holds, if it holds all of it."""
+        return self._mirroring.held(keyspace, tenant, models)
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the tokens held, minting what is missing; for a second after an outage, fail without asking."""
@@ -125,18 +166,27 @@ class RedisStore(CopyStore):
         return self._write_sync("raise", keyspace, tokens)
 
     async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
-        """Forget the keys in which these tenants' models are."""
-        if keys := self._layout.keys(keyspace, changes):
-            await self._ask([lambda client: client.unlink(*keys)])
+        """Forget the tokens of these tenants' models, here, in Redis, and in all processes that hear of it."""
+        self._mirroring.drop(keyspace, changes)
+        await self._write("drop", keyspace, changes)
 
     def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
-        """Forget the keys in which these tenants' models are."""
-        if keys := self._layout.keys(keyspace, changes):
-            self._ask_sync(lambda client: client.unlink(*keys))
+        """Forget the tokens of these tenants' models, here, in Redis, and in all processes that hear of it."""
+        self._mirroring.drop(keyspace, changes)
+        self._write_sync("drop", keyspace, changes)
 
     async def check(self) -> None:
         """Raise `StoreError` unless Redis answers a PING."""
         await self._ask([_ping])
+
+    @asynccontextmanager
+    async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
+        """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
+        async with super().running(keyspace):
+            client = (await self._connected()).client
+            make_feed = partial(Feed, client, self._mirroring.stats, patience=self._timeout, name=self._name)
+            async with self._mirroring.running(keyspace, make_feed):
+                yield
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
@@ -155,22 +205,44 @@ class RedisStore(CopyStore):
                 raise StoreError(self._outage)
             # This read finds out whether Redis is back; the others go on without it until it has.
             self._resume_at = now + _PAUSE
-        call = self._layout.call(operation, keyspace, {tenant: models}, self._clock)
-        return (await self._ask([partial(_run, call)]))[0][tenant]
+        reading = self._mirroring.reading(keyspace, tenant)
+        try:
+            call = self._layout(operation, self._mirroring.beneath(keyspace), {tenant: models}, self._context)
+            tokens = (await self._ask([partial(_run, call)]))[0][tenant]
+        except BaseException:
+            if reading is not None:
+                reading.failed()
+            raise
+        return tokens if reading is None else reading.done(tokens)
 
     async def _write(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
         answers = await self._ask([partial(_run, call) for call in calls])
-        return {tenant: tokens for answer in answers for tenant, tokens in answer.items()}
+        held = {tenant: tokens for answer in answers for tenant, tokens in answer.items()}
+        self._mirroring.raise_tokens(keyspace, held)
+        return held
 
     def _write_sync(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
-        return self._ask_sync(lambda client: _run_all_sync(client, calls))
+        held = self._ask_sync(lambda client: _run_all_sync(client, calls))
+        self._mirroring.raise_tokens(keyspace, held)
+        return held
 
     def _calls(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
         """Return the calls to be made: one, but in a cluster, where each tenant is a slot, one per tenant."""
-        parts = [{tenant: models} for tenant, models in changes.items()] if self._clustered else [changes]
-        return [self._layout.call(operation, keyspace, part, self._clock) for part in parts]
+        parts = [{tenant: models} for tenant, models in changes.items()] if self._context.clustered else [changes]
+        keyspace = self._mirroring.beneath(keyspace)
+        return [self._layout(operation, keyspace, part, self._context) for part in parts]
+
+    def _say_unpublished(self, refusal: str) -> None:
+        if self._is_published:
+            self._is_published = False
+            _logger.error(
+                "Redis at %s does not let bumps be published (%s), so other processes hear of them late: allow the "
+                "user the channels of your namespace, as in ACL SETUSER app '&cache_revalidate:*'.",
+                self._name,
+                refusal,
+            )
 
     async def _ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
         try:

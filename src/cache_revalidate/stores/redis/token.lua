@@ -1,9 +1,10 @@
 -- The token of cache_revalidate/token.py: 16 digits of microseconds, max(previous + 1, now), then 4 random ones.
 -- The random digits are passed in, because math.random is seeded alike in every run of a script.
 
-local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' a token, 'peek' nothing
+local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' a token, 'peek' and 'drop' nothing
 local expiry = tonumber(ARGV[2]) -- milliseconds
 local deadline = tonumber(ARGV[3]) -- of a 'raise', in milliseconds since 1970; 0 for none
+local publish_command = ARGV[4] -- in a cluster SPUBLISH, which the nodes of the key's slot alone hear
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local milliseconds = math.floor(now / 1000)
@@ -27,7 +28,9 @@ end
 
 -- Returns the token that is to be held from now on; an empty string for none.
 local function operate(held, given)
-  if operation == 'bump' or (operation == 'read' and not is_token(held)) then
+  if operation == 'drop' then
+    return ''
+  elseif operation == 'bump' or (operation == 'read' and not is_token(held)) then
     return next_token(held, given)
   elseif operation == 'raise' and (not is_token(held) or held < given) then
     return given
@@ -35,3 +38,19 @@ local function operate(held, given)
   return is_token(held) and held or ''
 end
 
+
+-- Tells those who listen of models and their new tokens, '-' for none. A user who may not publish may still bump.
+local refusal = ''
+local function publish(channel, news)
+  if #news > 0 then
+    local answer = redis.pcall(publish_command, channel, table.concat(news, ' '))
+    if type(answer) == 'table' and answer.err then
+      refusal = ' ' .. answer.err
+    end
+  end
+end
+
+-- What each answer ends with.
+local function closing()
+  return string.format('%.0f', milliseconds) .. refusal
+end

@@ -1,0 +1,115 @@
+"""What Redis publishes of changes, brought to those in this process who listen.
+
+There is one connection, or in a cluster one to each node in use: made when somebody first listens, closed when nobody
+does. Whatever goes wrong with it, all who listen over it are told that they have lost it and may listen anew. Nothing
+is subscribed to again behind their backs, because they have to read anew as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import redis.asyncio
+
+from cache_revalidate.stores.redis.errors import store_error
+from cache_revalidate.stores.redis.line import AnyConnection, Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cache_revalidate.stores.mirror import Listener, MirrorStats
+    from cache_revalidate.stores.redis.clients import AsyncClient
+
+_PAUSE: Final = 1.0
+"""Seconds after a failure in which nothing is connected."""
+_LONG_PAUSE: Final = 60.0
+"""The same where Redis has refused to be listened to."""
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class Feed:
+    """Listens to the Redis of `client` on one event loop; `patience` is how many seconds connecting may take."""
+
+    def __init__(self, client: AsyncClient, stats: MirrorStats, *, patience: float, name: str) -> None:
+        self._client = client
+        self._stats = stats
+        self._patience = patience
+        self._name = name
+        self._lines: dict[str, Line] = {}
+        self._places: dict[str, Line] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_failing = False
+        self._resumes_at = 0.0
+
+    def listen(self, channel: str, listener: Listener) -> None:
+        """Subscribe to a channel. The listener is told once that is confirmed, or that it came to nothing."""
+        line = self._line_to(channel)
+        if line is None:
+            listener.lost()
+        else:
+            self._places[channel] = line
+            line.listen(channel, listener)
+
+    def leave(self, channel: str) -> None:
+        """End a subscription; its listener hears no more."""
+        if line := self._places.pop(channel, None):
+            line.leave(channel)
+
+    async def aclose(self) -> None:
+        """End all subscriptions."""
+        self._resumes_at = float("inf")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _line_to(self, channel: str) -> Line | None:
+        if time.monotonic() < self._resumes_at:
+            return None
+        client: Any = self._client
+        if not isinstance(client, redis.asyncio.RedisCluster):
+            return self._line("", client.connection_pool)
+        try:
+            node: Any = client.get_node_from_key(channel)
+        except redis.RedisError:  # The client has not read anything yet, or the slot has no node at present.
+            return None
+        return self._line(node.name, node)
+
+    def _line(self, name: str, connects: Any) -> Line:
+        line = self._lines.get(name)
+        if line is None or line.is_over:
+            line = self._lines[name] = Line(_new_connection(connects), self._stats, sharded=bool(name))
+            task = asyncio.get_running_loop().create_task(self._run(line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return line
+
+    async def _run(self, line: Line) -> None:
+        try:
+            await line.run(self._patience)
+        except* Exception as failures:  # noqa: BLE001 - whatever it is, the app goes on, and reads
+            (error, *_) = _leaves(failures)
+            refused = isinstance(error, redis.ResponseError)
+            self._resumes_at = max(self._resumes_at, time.monotonic() + (_LONG_PAUSE if refused else _PAUSE))
+            self._stats.drops += line.has_answered
+            if line.has_answered or not self._is_failing:
+                reason = store_error(error, self._name, self._patience)
+                _logger.warning("Until this is over, tokens are not mirrored in this process, but read: %s", reason)
+            self._is_failing = True
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _new_connection(connects: Any) -> AnyConnection:
+    """Return a connection like those of a pool or of a cluster's node, on which an answer may take its time."""
+    options = {"socket_timeout": None, "health_check_interval": 0, "protocol": 2, "decode_responses": False}
+    return connects.connection_class(**{**connects.connection_kwargs, **options})

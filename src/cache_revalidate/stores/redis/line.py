@@ -1,0 +1,181 @@
+"""One subscribed connection to Redis, and for how long its silence may be believed.
+
+A ping is sent every second. What was published before Redis answered it has come before the answer: so whoever listens
+knows all that was published until the last answered ping was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import redis
+
+from cache_revalidate.stores.redis.layout import published_tokens
+
+if TYPE_CHECKING:
+    from cache_revalidate.stores.mirror import Listener, MirrorStats
+
+AnyConnection: TypeAlias = Any  # redis.asyncio.Connection and its kin, which have no common type
+
+_PING_EVERY: Final = 1.0
+_BELIEVED_FOR: Final = 3.0
+"""Seconds for which an answered ping is believed, counted from when it was sent."""
+
+_AT_ONCE: Final = 500
+"""How many channels one command names at the most."""
+
+_MESSAGES: Final = frozenset((b"message", b"smessage"))
+_SUBSCRIBED: Final = frozenset((b"subscribe", b"ssubscribe"))
+_UNSUBSCRIBED: Final = frozenset((b"unsubscribe", b"sunsubscribe"))
+
+
+class Line:
+    """Listens over one connection, which is not connected yet; `sharded` says that channels are of a cluster's slots.
+
+    `stats` is told the round trips of pings.
+    """
+
+    def __init__(self, connection: AnyConnection, stats: MirrorStats, *, sharded: bool) -> None:
+        self.believed_until = 0.0
+        self.has_answered = False
+        self.is_over = False
+        self._connection = connection
+        self._stats = stats
+        self._sharded = sharded
+        self._listeners: dict[str, Listener] = {}
+        # Commands and their channels: to be sent, and sent without an answer yet. Each gets one, in their order.
+        self._unsent: deque[tuple[str, str]] = deque()
+        self._unanswered: deque[tuple[str, str]] = deque()
+        self._under_way: Counter[str] = Counter()
+        self._ping_sent: float | None = None
+        self._wake = asyncio.Event()
+
+    def listen(self, channel: str, listener: Listener) -> None:
+        """Subscribe to a channel soon."""
+        self._listeners[channel] = listener
+        self._command("SUBSCRIBE", channel)
+
+    def leave(self, channel: str) -> None:
+        """End a subscription soon; its listener hears no more."""
+        if self._listeners.pop(channel, None) is not None:
+            self._command("UNSUBSCRIBE", channel)
+
+    async def run(self, patience: float) -> None:
+        """Connect within `patience` seconds, and tell the listeners what comes, until there are none.
+
+        Raises what goes wrong: whoever listens then is told that he has lost his subscription.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                await self._connection.connect()
+            async with asyncio.TaskGroup() as tasks:
+                hearing = tasks.create_task(self._hear_on())
+                await self._send_on()
+                hearing.cancel()
+        finally:
+            self.is_over = True
+            self.believed_until = 0.0
+            lost, self._listeners = self._listeners, {}
+            for listener in lost.values():
+                listener.lost()
+            await self._connection.disconnect(nowait=True)
+
+    def _command(self, command: str, channel: str) -> None:
+        self._under_way[channel] += 1
+        self._unsent.append((f"S{command}" if self._sharded else command, channel))
+        self._wake.set()
+
+    async def _send_on(self) -> None:
+        next_ping = time.monotonic()
+        while self._listeners or self._unsent:
+            self._wake.clear()
+            now = time.monotonic()
+            if now >= next_ping:
+                self._ping(now)
+                next_ping = now + _PING_EVERY
+            await self._send()
+            try:
+                async with asyncio.timeout(next_ping - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _ping(self, now: float) -> None:
+        if self._ping_sent is None:
+            self._ping_sent = now
+            self._unsent.appendleft(("PING", "cache_revalidate"))
+        elif now - self._ping_sent > _BELIEVED_FOR:
+            raise redis.TimeoutError("a ping was not answered")
+
+    async def _send(self) -> None:
+        unsent, self._unsent = self._unsent, deque()
+        commands: list[tuple[str, ...]] = []
+        for command, group in groupby(unsent, key=lambda each: each[0]):
+            channels = [channel for _, channel in group]
+            # The slots of several channels may differ, and a cluster takes those of one alone in a command.
+            size = 1 if self._sharded else _AT_ONCE
+            commands += [(command, *channels[start : start + size]) for start in range(0, len(channels), size)]
+        if commands:
+            self._unanswered += unsent
+            packed = self._connection.pack_commands(commands)
+            async with asyncio.timeout(_BELIEVED_FOR):
+                await self._connection.send_packed_command(packed, check_health=False)
+
+    async def _hear_on(self) -> None:
+        while True:
+            try:
+                answer = await self._connection.read_response(disable_decoding=True)
+            except redis.exceptions.MovedError:
+                # The slot is another node's by now, which whoever reads from it learns, too.
+                self._lose(self._answered())
+            else:
+                self._take(answer)
+
+    def _take(self, answer: object) -> None:
+        match answer:
+            case [bytes(kind), bytes(channel), bytes(payload)] if kind in _MESSAGES:
+                if listener := self._listeners.get(channel.decode()):
+                    listener.heard(published_tokens(payload))
+            case [bytes(kind), bytes(channel), _] if kind in _SUBSCRIBED:
+                self._confirm(self._answered(), channel.decode())
+            case [bytes(kind), bytes(channel), _] if kind in _UNSUBSCRIBED:
+                self._unsubscribed(kind.decode().upper(), channel.decode())
+            case _:  # to a ping
+                self._answered()
+                self._pong()
+
+    def _answered(self) -> str:
+        """Take note of the answer to the command that was sent first; return its channel."""
+        _, channel = self._unanswered.popleft()
+        self._under_way[channel] -= 1
+        if self._under_way[channel] <= 0:
+            del self._under_way[channel]
+        return channel
+
+    def _confirm(self, channel: str, confirmed: str) -> None:
+        if channel != confirmed:
+            raise redis.ConnectionError(f"{confirmed!r} was confirmed where {channel!r} was expected")
+        # Of a channel that was left and asked for again, the last command counts.
+        if (listener := self._listeners.get(channel)) and not self._under_way[channel]:
+            listener.confirmed(self)
+
+    def _unsubscribed(self, command: str, channel: str) -> None:
+        if self._unanswered and self._unanswered[0] == (command, channel):
+            self._answered()
+        else:  # by itself: the node has given the slot away
+            self._lose(channel)
+
+    def _lose(self, channel: str) -> None:
+        if listener := self._listeners.pop(channel, None):
+            listener.lost()
+
+    def _pong(self) -> None:
+        if self._ping_sent is not None:
+            self.has_answered = True
+            self.believed_until = self._ping_sent + _BELIEVED_FOR
+            self._stats.lag = time.monotonic() - self._ping_sent
+            self._ping_sent = None
