@@ -1,4 +1,4 @@
-"""A TCP proxy before a database, by which a test decides what its answers become."""
+"""A TCP proxy before a database, which counts round trips, and by which a test decides what its answers become."""
 
 import asyncio
 import socket
@@ -7,12 +7,17 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """A TCP proxy that can keep the server's answers from the client, on the connection that first sends something."""
+    """A TCP proxy that can keep the server's answers from the client, on the connection that first sends something.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
+    It counts round trips: how often something was asked after an answer.
+    """
+
+    def __init__(self, host: str = "", port: int = 0) -> None:
+        self.upstream = (host, port)
         self.held = asyncio.Event()
         self.hold_after: bytes | None = None
+        self.round_trips = 0
+        self._asking: set[asyncio.StreamWriter] = set()
         self._held_connection: asyncio.StreamWriter | None = None
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -37,7 +42,7 @@ class Proxy:
             self.cut_all()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self.upstream)
         for each in (writer, upstream_writer):
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._writers.append(each)
@@ -47,6 +52,9 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
     ) -> None:
         while data := await reader.read(65536):
+            if client not in self._asking:
+                self._asking.add(client)
+                self.round_trips += 1
             if self._held_connection is None and self.hold_after is not None and self.hold_after in data:
                 self._held_connection = client
             writer.write(data)
@@ -54,6 +62,7 @@ class Proxy:
 
     async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            self._asking.discard(writer)
             if self._held_connection is writer:
                 self.held.set()
                 continue
