@@ -36,7 +36,8 @@ def _measured_on(bench: Bench) -> str:
     return (
         f"Measured on {facts['date']}, at commit {facts['commit']}: {', '.join(where)}, {facts['cores']} cores, Python "
         f"{facts['python']}, {', '.join(programs)}; {facts['rounds']} rounds, {facts['load']}. "
-        "A server and its load have a core each. CPU time is that of all of the server's processes, and does not count what waits."
+        "A server and its load have a core each. CPU time is that of all of the server's processes, and does not count "
+        "what waits."
     )
 
 
