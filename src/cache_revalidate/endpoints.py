@@ -123,7 +123,8 @@ class KeysEndpoint:
             answers = self._made(resource, self._revalidator.tag(viewer), tokens)
             if length(resource) <= _LONGEST_KEPT:
                 _latest.put(key, answers)
-        return answers.unmodified if field is not None and if_none_match(field, answers.etag) else answers.full
+        is_current = field == answers.etag or (field is not None and if_none_match(field, answers.etag))
+        return answers.unmodified if is_current else answers.full
 
     def _made(self, resource: Resource, tag: str, tokens: Tokens) -> _Answers:
         etag = entity_tag(tag, tokens, resource)
