@@ -5,7 +5,17 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from cache_revalidate import CacheRevalidateMiddleware, Connection, Keyspace, MemoryStore, Refused, Revalidator, Viewer
+from cache_revalidate import (
+    CacheControl,
+    CachePolicy,
+    CacheRevalidateMiddleware,
+    Connection,
+    Keyspace,
+    MemoryStore,
+    Refused,
+    Revalidator,
+    Viewer,
+)
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.types import ASGIApp, Message, Receive, Scope, Send, Tokens
 from tests.middleware.conftest import KEYS, LABELS, PATTERN, Desk, agent, client_of
@@ -107,15 +117,40 @@ async def test_one_tag_for_all_ways(desk: Desk) -> None:
     assert len(tags) == 1
 
 
-async def test_two_declarations_of_one_app_keep_their_answers_apart(desk: Desk) -> None:
-    """What is remembered of one middleware's answers is no answer of another, whatever they share."""
-    revalidator = Revalidator(["label", "team"])
-    answers = []
-    for model in ("label", "team"):
-        app = CacheRevalidateMiddleware(desk, revalidator=revalidator, authorize=agent, routes={PATTERN: [model]})
+async def test_two_declarations_keep_their_answers_apart(desk: Desk, revalidator: Revalidator) -> None:
+    """What is remembered of one middleware's answers is none of another's, whatever they share."""
+    fields = []
+    for seconds in (5, 7):
+        policy = CachePolicy(["label"], cache_control=CacheControl(max_age=seconds))
+        app = CacheRevalidateMiddleware(desk, revalidator=revalidator, authorize=agent, routes={PATTERN: policy})
         async with client_of(app) as client:
-            answers.append((await client.get(LABELS)).headers["cache-keys"].partition("=")[0])
-    assert answers == ["label", "team"]
+            fresh = await client.get(LABELS)
+            unmodified = await client.get(LABELS, headers={"if-none-match": fresh.headers["etag"]})
+            fields.append((fresh.headers["cache-control"], unmodified.headers["cache-control"]))
+    assert fields == [("max-age=5, private",) * 2, ("max-age=7, private",) * 2]
+
+
+@pytest.mark.parametrize("path", [LABELS, KEYS])
+async def test_two_viewers_keep_their_answers_apart(app: ASGIApp, client: httpx.AsyncClient, path: str) -> None:
+    """What is remembered of one viewer's answers is none of another's, though all else is the same."""
+    etag = (await client.get(path)).headers["etag"]
+    async with client_of(app, "abe@1") as abe:
+        other = await abe.get(path, headers={"if-none-match": etag})
+        assert other.status_code == 200
+        assert other.headers["etag"] != etag
+    assert (await client.get(path, headers={"if-none-match": etag})).status_code == 304
+
+
+async def test_a_304_follows_what_the_app_says(client: httpx.AsyncClient, desk: Desk) -> None:
+    """The 304 that is remembered is made anew when the app's own headers change, begin or end."""
+    seen = []
+    for own in ([], [(b"vary", b"Accept")], [(b"vary", b"Origin")], []):
+        desk.headers = [*own]
+        etag = (await client.get(LABELS)).headers["etag"]
+        match = {"if-none-match": etag}
+        seen += [(await client.get(LABELS, headers=match)).headers["vary"] for _ in range(2)]
+    whole = [f"{own}Authorization, Cookie" for own in ("", "Accept, ", "Origin, ", "")]
+    assert seen == [vary for vary in whole for _ in range(2)]
 
 
 async def test_a_rewritten_request_is_judged_as_it_came_to_the_middleware(revalidator: Revalidator, desk: Desk) -> None:
