@@ -66,7 +66,7 @@ class Freshness:
         self.tenant: Final = tenant
         self.tag: Final = tag
         self.resource: Final = resource
-        self.tokens: Final = tokens
+        self.tokens: Final = None if tokens is None else {**tokens}  # a store may go on with its own
         self.etag: Final = None if tokens is None else entity_tag(tag, tokens, resource)
         self._cache_keys: Final = cache_keys_field(tokens or {})
         # Made when they are first asked for: what is added to an answer whose app says nothing that concerns us, and

@@ -1,6 +1,7 @@
 """Whichever way a request takes through the middleware, the answer is the same."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -128,6 +129,25 @@ async def test_two_declarations_keep_their_answers_apart(desk: Desk, revalidator
             unmodified = await client.get(LABELS, headers={"if-none-match": fresh.headers["etag"]})
             fields.append((fresh.headers["cache-control"], unmodified.headers["cache-control"]))
     assert fields == [("max-age=5, private",) * 2, ("max-age=7, private",) * 2]
+
+
+@pytest.mark.parametrize("path", [LABELS, KEYS])
+async def test_a_store_may_go_on_with_what_it_gave(desk: Desk, path: str) -> None:
+    """A store that gives out the very dictionary it keeps, and writes into it, is noticed to have changed."""
+
+    class OwnDictionary(MemoryStore):
+        tokens: ClassVar[Tokens] = {"label": "1" * 20}
+
+        def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+            return self.tokens
+
+    revalidator = Revalidator(["label"], OwnDictionary())
+    app = CacheRevalidateMiddleware(desk, revalidator=revalidator, authorize=agent, routes={PATTERN: ["label"]})
+    async with client_of(app) as client:
+        match = {"if-none-match": (await client.get(path)).headers["etag"]}
+        assert (await client.get(path, headers=match)).status_code == 304
+        OwnDictionary.tokens["label"] = "2" * 20
+        assert (await client.get(path, headers=match)).status_code == 200
 
 
 @pytest.mark.parametrize("path", [LABELS, KEYS])
