@@ -71,6 +71,8 @@ def _goals(samples: Samples, server: ServerName) -> list[Goal]:
     of = f"304, {server}, against"
     wanted = [
         (lineup.OURS, lineup.BARE, f"{of} a bare ASGI callable", 1.15, False),
+        (lineup.OURS_REDIS, lineup.BARE, f"{of} a bare ASGI callable, tokens in Redis", 1.15, False),
+        (lineup.OURS_DURABLE, lineup.BARE, f"{of} a bare ASGI callable, durable", 1.15, False),
         (lineup.ROWS, lineup.OURS, f"{of} 50 rows through SQLAlchemy, times less", 45.0, True),
         (lineup.FASTAPI_CACHE2, lineup.OURS, f"{of} fastapi-cache2, times less", 5.0, True),
         (lineup.MGET, lineup.OURS, f"{of} one Redis MGET, times less", 4.0, True),

@@ -43,6 +43,7 @@ def _ours(name: str, app: str, *needs: Literal["redis", "postgres"], sign_in: st
 BARE = "bare ASGI callable, a fixed 304"
 OURS = "cache_revalidate, tokens in memory"
 OURS_REDIS = "cache_revalidate, Redis"
+OURS_DURABLE = "cache_revalidate, durable, copies in Redis"
 MGET = "plain middleware, one Redis MGET a request"
 ROWS = "route that reads 50 rows through async SQLAlchemy"
 FASTAPI_CACHE2 = "fastapi-cache2, in memory"
@@ -52,7 +53,7 @@ CONDITIONAL = (
     Contestant("the same with the headers of our 304", "bare:with_headers", kind="fixed"),
     _ours(OURS, "ours:memory"),
     _ours(OURS_REDIS, "ours:redis", "redis"),
-    _ours("cache_revalidate, durable, copies in Redis", "ours:durable", "redis", "postgres"),
+    _ours(OURS_DURABLE, "ours:durable", "redis", "postgres"),
     _ours("cache_revalidate below Starlette's error handler", "ours:in_starlette"),
     _ours("cache_revalidate, authorize verifies a JWT", "ours:by_jwt", sign_in="/sign_in"),
     _ours("cache_revalidate, Starlette's session cookie", "ours:by_session", sign_in="/sign_in"),

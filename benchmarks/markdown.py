@@ -66,7 +66,7 @@ def _cells(row: Row, *, has_ratios: bool) -> Iterator[str]:
 def _growth(growth: Growth) -> str:
     sizes = [point.size for point in next(iter(growth.lines.values()))]
     lines = [
-        _line([growth.title, *(f"{size:,} {growth.size}" for size in sizes)]),
+        _line([growth.title, *(f"{size:,}" for size in sizes)]),
         _line(["---", *["--:"] * len(sizes)]),
     ]
     lines += [
