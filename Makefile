@@ -17,12 +17,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help demo test hunt bench lint format docs packages packages-bench requirements clean
+.PHONY: help demo test hunt bench profile lint format docs packages packages-bench requirements clean
 
 help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
 	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
 	@echo "make bench               what everything costs, as ratios: PARTS=\"conditional commits\", QUICK=1, DOCS=1, ALLOW_MISSING=1"
+	@echo "make profile             where a request's time goes, step by step"
 	@echo "make hunt                hunt for stale reads for MINUTES=10; LEVEL=3 with triggers, SEED=7 the same choices again"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
@@ -41,6 +42,9 @@ test: | packages $(VENV)/dev.stamp
 # Environments for the peers are made by the program itself, which goes on without those that it can't make.
 bench: | packages-bench $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(PARTS) $(if $(QUICK),--quick) $(if $(DOCS),--docs) $(if $(ALLOW_MISSING),--allow-missing)
+
+profile: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.steps
 
 hunt: | packages $(VENV)/dev.stamp
 	$(BIN)/python -m tests.hunt --minutes $(MINUTES) --level $(LEVEL) $(if $(SEED),--seed $(SEED))

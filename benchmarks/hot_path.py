@@ -1,7 +1,7 @@
 """The requests that cost most where they cost a little more: an app in memory, and what is asked of it.
 
 `python -m benchmarks.hot_path` counts what the library does for each of them and prints it as JSON, for the test that
-guards it (`tests/middleware/test_cost.py`). `python -m benchmarks.profile` shows where the time goes.
+guards it (`tests/middleware/test_cost.py`). `python -m benchmarks.steps` shows where the time goes.
 """
 
 import json

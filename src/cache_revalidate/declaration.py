@@ -113,7 +113,7 @@ class Declaration:
 
     def _freshness(self, tenant: str, viewer: Viewer, resource: Resource, tokens: Tokens) -> Freshness:
         """Return what follows from `tokens`: what was worked out last, if they are still the same."""
-        key = (self, None if viewer is EVERYONE else viewer, tenant, resource)
+        key = (self._own_headers, None if viewer is EVERYONE else viewer, tenant, resource)
         freshness = _latest.get(key)
         if freshness is None or freshness.tokens != tokens:
             freshness = self._made(tenant, viewer, resource, tokens)
@@ -133,8 +133,9 @@ class Declaration:
 
 
 # By declaration, viewer (None for everyone), tenant and resource. One for all declarations of a process, so that their
-# number does not multiply what it holds: about 10 MB, as what callers make long is not kept.
-_latest: Final[Memo[tuple[Declaration, str | None, str, Resource], Freshness]] = Memo(8192)
+# number does not multiply what it holds: about 10 MB, as what callers make long is not kept. Its `OwnHeaders` stand for
+# a declaration, which itself would keep alive a store that nobody else holds any more.
+_latest: Final[Memo[tuple[OwnHeaders, str | None, str, Resource], Freshness]] = Memo(8192)
 _LONGEST_KEPT: Final = 1024
 
 

@@ -29,6 +29,10 @@ DEFAULT_KEYS_PATH: Final = "/api/v1/accounts/{account_id:int}/cache_keys"
 KEYS_CACHE_CONTROL: Final = CacheControl(max_age=10, stale_while_revalidate=300)
 ALLOWED_METHODS: Final = "GET, HEAD"
 
+# Of what was answered last, by viewer and resource; what callers make long is not kept.
+_MOST_KEPT: Final = 4096
+_LONGEST_KEPT: Final = 1024
+
 
 @dataclass
 class CacheKeys:
@@ -70,6 +74,7 @@ class KeysEndpoint:
     ) -> None:
         self._revalidator = revalidator
         self._questions = Questions(revalidator.models)
+        self._latest: Memo[tuple[str | None, Resource], _Answers] = Memo(_MOST_KEPT)
         self._headers: HeaderList = [(b"cache-control", checked_cache_control(cache_control).field)]
         if members := vary_names(vary):
             self._headers.append((b"vary", b", ".join(members)))
@@ -117,22 +122,18 @@ class KeysEndpoint:
         return self._answer(viewer, resource, tokens, field)
 
     def _answer(self, viewer: Viewer, resource: Resource, tokens: Tokens, field: bytes | None) -> Answer:
-        key = (self, None if viewer is EVERYONE else viewer, resource)
-        answers = _latest.get(key)
+        key = (None if viewer is EVERYONE else viewer, resource)
+        answers = self._latest.get(key)
         if answers is None or answers.tokens != tokens:
             answers = self._made(resource, self._revalidator.tag(viewer), tokens)
             if length(resource) <= _LONGEST_KEPT:
-                _latest.put(key, answers)
-        return answers.unmodified if field is not None and if_none_match(field, answers.etag) else answers.full
+                self._latest.put(key, answers)
+        is_current = field == answers.etag or (field is not None and if_none_match(field, answers.etag))
+        return answers.unmodified if is_current else answers.full
 
     def _made(self, resource: Resource, tag: str, tokens: Tokens) -> _Answers:
         etag = entity_tag(tag, tokens, resource)
         headers: HeaderList = [(b"etag", etag), *self._headers]
         body = json.dumps({"cache_keys": tokens, "tag": tag}, separators=(",", ":")).encode("ascii")
         of_body = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
-        return _Answers(tokens, etag, Answer(200, (*headers, *of_body), body), not_modified(headers))
-
-
-# By endpoint, viewer (None for everyone) and resource; one for all endpoints of a process, which are few.
-_latest: Final[Memo[tuple[KeysEndpoint, str | None, Resource], _Answers]] = Memo(4096)
-_LONGEST_KEPT: Final = 1024
+        return _Answers({**tokens}, etag, Answer(200, (*headers, *of_body), body), not_modified(headers))

@@ -66,7 +66,7 @@ class Freshness:
         self.tenant: Final = tenant
         self.tag: Final = tag
         self.resource: Final = resource
-        self.tokens: Final = tokens
+        self.tokens: Final = None if tokens is None else {**tokens}  # a store may go on with its own
         self.etag: Final = None if tokens is None else entity_tag(tag, tokens, resource)
         self._cache_keys: Final = cache_keys_field(tokens or {})
         # Made when they are first asked for: what is added to an answer whose app says nothing that concerns us, and
@@ -94,12 +94,16 @@ class Freshness:
 
         Its headers are those that the 200 would have had (RFC 9110 section 15.4.5).
         """
-        if if_none_match_field is None or self.etag is None or not if_none_match(if_none_match_field, self.etag):
+        etag = self.etag
+        if if_none_match_field is None or etag is None:
             return None
-        repeated = self.own_headers.recall(self.etag)
+        # As a rule it is the one tag that the client was given, byte for byte.
+        if if_none_match_field != etag and not if_none_match(if_none_match_field, etag):
+            return None
+        repeated = self.own_headers.recall(etag)
         made_of, answer = self._unmodified
         if answer is None or made_of is not repeated:
-            answer = not_modified(self._marked(list(repeated), self.etag))
+            answer = not_modified(self._marked(list(repeated), etag))
             self._unmodified = repeated, answer
         return answer
 

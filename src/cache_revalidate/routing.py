@@ -89,6 +89,8 @@ class RouteTable(Generic[TargetT]):
             endings.setdefault(len(segments) - last, {}).setdefault(segments[last], []).append(route)
         self._is_typed = needs_type
         self._recent: dict[str, Match[TargetT]] = {}
+        # None if one of the patterns has a parameter there.
+        self._last_segments = frozenset(endings.get(1, ())) if endings.keys() <= {1} else None
         self._farthest = max(endings, default=1)
         self._endings = [
             (place, {segment: _group(routes) for segment, routes in by_segment.items()})
@@ -100,6 +102,11 @@ class RouteTable(Generic[TargetT]):
         recent = self._recent.get(path)
         if recent is not None:
             return recent
+        if self._last_segments is not None and path.rpartition("/")[2] not in self._last_segments:
+            return None  # as most paths of an app end, that declares some of them
+        return self._find(path)
+
+    def _find(self, path: str) -> Match[TargetT] | None:
         segments = path.rsplit("/", self._farthest)
         candidates: Sequence[_Route[TargetT]] = ()
         for place, groups in self._endings:
