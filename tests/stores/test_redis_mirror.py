@@ -25,6 +25,7 @@ from cache_revalidate import ConfigurationError, Keyspace, Store, StoreError, ne
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.testing import CopyContract, StoreContract
 from cache_revalidate.types import Tokens
+from tests.docs.pages import DOCS
 from tests.stores.mirrored import BELIEVED_FOR, MODELS, SOON, Mirrored, until, until_answered
 from tests.support.proxy import Proxy
 from tests.support.redis_replication import ask, client_of
@@ -838,6 +839,7 @@ async def test_rights(
 
 async def test_enough_rights(open_store: OpenStore, guarded: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """The rights that the documentation names are enough."""
+    assert f"&cache_revalidate:* {ENOUGH}\n" in (DOCS / "mirror.md").read_text()
     keyspace = Keyspace("cache_revalidate", 240.0)
     url = f"redis://enough:pw@{HOST}:{guarded.port}"
     here, other = (open_store(url, timeout=5.0) for _ in range(2))
