@@ -4,14 +4,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
 from cache_revalidate import Keyspace, StoreError
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.types import Tokens
+from tests.docs.pages import DOCS
 from tests.stores.mirrored import MODELS, SOON, Mirrored, until, until_answered
 from tests.stores.test_redis_cluster import primaries_of, slot_of, tenants_of
+from tests.stores.test_redis_mirror import ENOUGH
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import ask, client_of, is_in_sync, replicated_redis, role_of, wait_until
 from tests.support.redis_sentinels import SentinelGroup, sentinel_group
@@ -194,6 +197,32 @@ async def test_a_dead_node_pauses_no_other(open_store: OpenStore, keyspace: Keys
                 store._mirroring.reading(keyspace, gone)  # which tries to subscribe again
                 await here.warm(tenant, within=5)
             assert store.mirror_stats.drops == 1
+
+
+async def test_enough_rights(open_store: OpenStore, cluster: RedisCluster, caplog: pytest.LogCaptureFixture) -> None:
+    """The rights that the documentation names for a cluster are enough."""
+    more = "+spublish +ssubscribe +sunsubscribe +asking +cluster +command"
+    assert f"`{more}`" in (DOCS / "mirror.md").read_text()
+    for node in cluster.nodes:
+        rights = ["~*", "resetchannels", "&cache_revalidate:*", "-@all", *ENOUGH.split(), *more.split()]
+        ask(node, "ACL", "SETUSER", "app", "on", ">pw", *rights)
+    url = cluster.url.replace("://", "://app:pw@")
+    here, other = (open_store(url, timeout=5.0) for _ in range(2))
+    mirrored = Mirrored(here, Keyspace("cache_revalidate", 240.0))
+    async with here.running(mirrored.keyspace):
+        await mirrored.warm("1", "2")
+        for bumped in (
+            await other.bump(mirrored.keyspace, {"1": MODELS}),
+            other.bump_sync(mirrored.keyspace, {"2": MODELS}),
+        ):
+            ((tenant, tokens),) = bumped.items()
+            await until(partial(is_held, mirrored, tenant, tokens), "the bump is heard", AT_ONCE)
+    assert caplog.records == []
+
+
+def is_held(mirrored: Mirrored, tenant: str, tokens: Tokens) -> bool:
+    """Say whether these tokens are at hand."""
+    return mirrored.held(tenant) == tokens
 
 
 async def test_reshard(open_store: OpenStore, keyspace: Keyspace, cluster: RedisCluster) -> None:
