@@ -267,10 +267,20 @@ def test_own_tokens_raise_and_never_make(desk: Desk) -> None:
     assert desk.label() == 6
     assert desk.mirror.held("1", ["inbox"]) is None
     assert desk.label("2") is None
-    desk.mirror.raise_tokens({"1": {"label": token(5)}})
+    desk.mirror.raise_tokens({"1": {"label": token(6)}})
     assert desk.label() == 6
     assert reading.done({"label": token(2), "inbox": token(2)}) == {"label": token(6), "inbox": token(6)}
     assert desk.stats.events == 0
+
+
+def test_a_smaller_token_that_a_write_is_answered(desk: Desk) -> None:
+    """What is larger than a write's answer may have been forgotten by the store: it is held no more."""
+    desk.warm("1", label=6)
+    reading = desk.begin("1")
+    desk.mirror.raise_tokens({"1": {"label": token(5)}})
+    assert desk.label() is None
+    assert reading.done({"label": token(5)}) == {"label": token(5)}
+    assert desk.label() == 5
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "heard"])

@@ -43,6 +43,7 @@ MISHAPS = [
 ]
 
 Pair = tuple[str, str]
+Hear = Callable[[_Entry, Tokens], None]
 
 # One tenant more often than the others, so that much happens to it before it makes room for them.
 tenants = st.sampled_from(["1"] * 8 + ["2", "3"])
@@ -335,7 +336,7 @@ def no_merging(_: Reading, tokens: Tokens) -> None:
     """Tell a reading in flight nothing."""
 
 
-def adding(entry: _Entry, tokens: Tokens, _hear: Callable[[_Entry, Tokens], None] = _Entry.hear) -> None:
+def adding(entry: _Entry, tokens: Tokens, *, is_answer: bool = False, _hear: Hear = _Entry.hear) -> None:
     """Hold what an event tells, even if nobody has read it."""
     line, held = entry._known
     new = {model: (token, entry.asked + LIFE) for model, token in tokens.items() if token and model not in held}
@@ -359,7 +360,7 @@ def reading_on(entry: _Entry) -> None:
     entry._known = (_CLOSED, {})
 
 
-def last_event_wins(entry: _Entry, tokens: Tokens) -> None:
+def last_event_wins(entry: _Entry, tokens: Tokens, *, is_answer: bool = False) -> None:
     """Hold whatever an event tells, larger or not."""
     for reading in entry._readings:
         reading.hear(tokens)
@@ -371,7 +372,7 @@ def last_event_wins(entry: _Entry, tokens: Tokens) -> None:
     entry._known = (line, known)
 
 
-def deaf_to_drops(entry: _Entry, tokens: Tokens, _hear: Callable[[_Entry, Tokens], None] = _Entry.hear) -> None:
+def deaf_to_drops(entry: _Entry, tokens: Tokens, *, is_answer: bool = False, _hear: Hear = _Entry.hear) -> None:
     """Take no notice of what is dropped."""
     _hear(entry, {model: token for model, token in tokens.items() if token})
 

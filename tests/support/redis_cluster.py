@@ -50,7 +50,7 @@ class RedisCluster:
         """Wait until all running nodes name this one as the slot's; return how many seconds that took."""
         running = [other for other in self.nodes if other.is_running]
         return wait_until(
-            lambda: all(_shard(other, slot)[0] == node.port for other in running), f"{node} has the slot {slot}"
+            lambda: all(_has(_known(other)[node.port], slot) for other in running), f"{node} has the slot {slot}"
         )
 
     def begin_move(self, slot: int, target: RedisServer) -> RedisServer:

@@ -139,10 +139,13 @@ class Mirror:
         return entry.reading(now + life)
 
     def raise_tokens(self, tokens: Mapping[str, Tokens]) -> None:
-        """Raise what is held, and what is being read, to tokens that this process has just had made."""
+        """Raise what is held, and what is being read, to what the store has just answered to a write.
+
+        A larger one is not held on to: either it has come meanwhile, or the store has forgotten it.
+        """
         for tenant, of_tenant in tokens.items():
             if entry := self._entries.get(tenant):
-                entry.hear(of_tenant)
+                entry.hear(of_tenant, is_answer=True)
 
     def drop(self, changes: Changes) -> None:
         """Hold nothing of these tenants' models, nor of what is being read of them."""
@@ -254,15 +257,15 @@ class _Entry:
         self._stats.events += 1
         self.hear(tokens)
 
-    def hear(self, tokens: Tokens) -> None:
-        """Do the same with what this process knows by itself."""
+    def hear(self, tokens: Tokens, *, is_answer: bool = False) -> None:
+        """Do the same with what this process knows by itself, be it an answer to a write."""
         with self._lock:
             for reading in self._readings:
                 reading.hear(tokens)
             line, held = self._known
             known = dict(held)
             for model, token in tokens.items():
-                if not token:
+                if not token or (is_answer and model in known and token < known[model][0]):
                     known.pop(model, None)
                 elif model in known and token > known[model][0]:
                     known[model] = (token, known[model][1])

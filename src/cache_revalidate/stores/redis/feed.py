@@ -110,8 +110,8 @@ class Feed:
             (error, *_) = _leaves(failures)
             refused = isinstance(error, redis.ResponseError)
             self._resumes_at[name] = time.monotonic() + (_LONG_PAUSE if refused else _PAUSE)
-            self._stats.drops += line.has_answered
-            if line.has_answered or not self._is_failing:
+            self._stats.drops += line.has_confirmed
+            if line.has_confirmed or not self._is_failing:
                 reason = store_error(error, self._name, self._patience)
                 _logger.warning("Until this is over, tokens are not mirrored in this process, but read: %s", reason)
             self._is_failing = True

@@ -249,12 +249,11 @@ class RedisStore(CopyStore):
     def _say_unpublished(self, refusal: str) -> None:
         if self._is_published:
             self._is_published = False
-            _logger.error(
-                "Redis at %s does not let bumps be published (%s), so other processes hear of them late: allow the "
-                "user the channels of your namespace, as in ACL SETUSER app '&cache_revalidate:*'.",
-                self._name,
-                refusal,
-            )
+            mend = "allow the user the channels of your namespace, as in ACL SETUSER app '&cache_revalidate:*'."
+            if "unknown" in refusal.lower():
+                mend = "in a cluster this needs Redis 7."
+            message = "Redis at %s does not let bumps be published (%s), so other processes hear of them late: %s"
+            _logger.error(message, self._name, refusal, mend)
 
     async def _ask(self, questions: Sequence[Callable[[AsyncClient], Awaitable[_T]]]) -> list[_T]:
         try:
