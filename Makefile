@@ -5,6 +5,10 @@ APP ?= starlette
 MINUTES ?= 10
 LEVEL ?= 2
 SEED ?=
+PARTS ?=
+QUICK ?=
+DOCS ?=
+ALLOW_MISSING ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,12 +17,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help demo test hunt bench-levels lint format docs packages requirements clean
+.PHONY: help demo test hunt bench lint format docs packages packages-bench requirements clean
 
 help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
 	@echo "make test                everything that CI runs: linters, docs, tests on real servers, wheels"
-	@echo "make bench-levels        what the levels of consistency cost, as ratios"
+	@echo "make bench               what everything costs, as ratios: PARTS=\"conditional commits\", QUICK=1, DOCS=1, ALLOW_MISSING=1"
 	@echo "make hunt                hunt for stale reads for MINUTES=10; LEVEL=3 with triggers, SEED=7 the same choices again"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
@@ -34,8 +38,9 @@ test: | packages $(VENV)/dev.stamp
 	$(MAKE) --no-print-directory lint docs
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-bench-levels: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.levels
+# Environments for the peers are made by the program itself, which goes on without those that it can't make.
+bench: | packages-bench $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks $(PARTS) $(if $(QUICK),--quick) $(if $(DOCS),--docs) $(if $(ALLOW_MISSING),--allow-missing)
 
 hunt: | packages $(VENV)/dev.stamp
 	$(BIN)/python -m tests.hunt --minutes $(MINUTES) --level $(LEVEL) $(if $(SEED),--seed $(SEED))
@@ -53,14 +58,19 @@ docs: $(VENV)/dev.stamp
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
 
 packages:
-	scripts/install-debian-packages
+	scripts/install-debian-packages test
+
+packages-bench:
+	scripts/install-debian-packages bench
 
 requirements: $(VENV)/dev.stamp
 	cd requirements && ../$(COMPILE) examples.in --output-file examples.txt
 	cd requirements && ../$(COMPILE) dev.in --output-file dev.txt
+	cd requirements && ../$(COMPILE) bench.in --output-file bench.txt
+	cd requirements && for each in bench-*.in; do ../$(COMPILE) $$each --output-file $${each%.in}.txt || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench build dist docs/_build .demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'

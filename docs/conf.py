@@ -8,7 +8,7 @@ copyright = author  # noqa: A001
 version = release = installed_version("cache-revalidate")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "bench"]  # benchmarks.md includes what is in bench
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

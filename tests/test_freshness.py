@@ -1,10 +1,11 @@
 """Which requests have one validator, and which have one each."""
 
+from collections.abc import Collection
 from itertools import combinations
 
-from cache_revalidate import CachePolicy
-from cache_revalidate.freshness import entity_tag
-from cache_revalidate.types import HeaderList, Scope
+from cache_revalidate import CachePolicy, freshness
+from cache_revalidate.question import Questions
+from cache_revalidate.types import HeaderList, Scope, Tokens
 
 TOKENS = {"inbox": "1" * 20, "label": "2" * 20}
 
@@ -12,6 +13,11 @@ TOKENS = {"inbox": "1" * 20, "label": "2" * 20}
 def asking(path: str = "/a", query: bytes = b"", headers: HeaderList | None = None) -> Scope:
     """Return the scope of a request."""
     return {"path": path, "query_string": query, "headers": headers or []}
+
+
+def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Collection[bytes] = ()) -> bytes:
+    """Return the entity tag of what a request asks for."""
+    return freshness.entity_tag(tag, tokens, Questions((), selecting).of(scope)[2])
 
 
 def test_a_validator_belongs_to_one_request_target() -> None:

@@ -18,10 +18,13 @@ ROOT = "(root)"
 """`cache_revalidate` itself: the public names, gathered from the layers below it."""
 
 LAYERS = (
-    ("types", "exceptions", "token", "tenants", "fingerprint", "minted", "bound", "http"),
+    ("types", "exceptions", "token", "tenants", "fingerprint", "memo", "records", "minted", "bound", "http"),
     ("stores",),
     ("revalidator",),
-    ("access", "routing", "freshness", "endpoints", "exchange", "declaration", "middleware", "starlette_response"),
+    (
+        *("access", "routing", "answer", "policy", "question", "own_headers", "freshness", "endpoints"),
+        *("exchange", "outgoing", "declaration", "middleware", "starlette_response"),
+    ),
     (ROOT,),
     ("starlette", "fastapi", "litestar", "testing"),
 )

@@ -12,9 +12,9 @@ from cache_revalidate.exceptions import (
     StoreError,
     UnknownModelError,
 )
-from cache_revalidate.freshness import CachePolicy
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
+from cache_revalidate.policy import CachePolicy
 from cache_revalidate.revalidator import Revalidator, Stats
 from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, MirrorStats, NullStore, Store
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant

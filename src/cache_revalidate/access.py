@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from cache_revalidate.exceptions import ConfigurationError, Refused
@@ -80,20 +80,43 @@ def checked_authorize(
     return authorize
 
 
-async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str) -> Viewer:
-    """Return who asks; raise `Refused` if they may not.
+def asked_viewer(
+    authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str
+) -> Viewer | Coroutine[Any, Any, Viewer]:
+    """Return who asks, to be awaited where `authorize` is asynchronous; raise `Refused` if they may not.
 
     An exception in `authorize`, and an answer that is no viewer, are refusals, and are logged.
     """
     try:
         answer = authorize(connection, tenant)
-        viewer: object = await answer if inspect.isawaitable(answer) else answer
     except Refused:
         raise
     except Exception as error:
-        _logger.exception("authorize raised an exception: the caller is refused")
-        raise Refused from error
+        raise _refusal(error) from error
+    if answer is EVERYONE or (type(answer) is str and answer):  # as nearly always: no need to look what else it may be
+        return answer
+    return _awaited_viewer(answer) if inspect.isawaitable(answer) else checked_viewer(answer)
+
+
+async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str) -> Viewer:
+    """Return who asks, as `asked_viewer` does, and wait where it has to be waited for."""
+    viewer = asked_viewer(authorize, connection, tenant)
+    return viewer if viewer is EVERYONE or isinstance(viewer, str) else await viewer
+
+
+async def _awaited_viewer(answer: Awaitable[object]) -> Viewer:
+    try:
+        viewer = await answer
+    except Refused:
+        raise
+    except Exception as error:
+        raise _refusal(error) from error
     return checked_viewer(viewer)
+
+
+def _refusal(error: Exception) -> Refused:
+    _logger.error("authorize raised an exception: the caller is refused", exc_info=error)
+    return Refused()
 
 
 def checked_viewer(viewer: object) -> Viewer:

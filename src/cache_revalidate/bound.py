@@ -1,25 +1,23 @@
-"""The snapshots that one request's handler reads from, so that its answer is marked with the tokens of those.
-
-As with what is minted, a context variable holds one mutable record a request, on which tasks and threads that work on
-copies of the context meet.
-"""
+"""The snapshots that one request's handler reads from, so that its answer is marked with the tokens of those."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cache_revalidate.exceptions import SnapshotError
+from cache_revalidate.records import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
+    from cache_revalidate.records import Collecting
     from cache_revalidate.types import SnapshotTokens, Tokens
 
 
 class Bindings:
     """What was bound while one request is handled; used from any thread."""
+
+    __slots__ = ("_bound", "_is_sealed")
 
     def __init__(self) -> None:
         # Appended to and read at the end, so that two threads can't overwrite what the other has found.
@@ -67,23 +65,14 @@ class Bindings:
         self._is_sealed = False
 
 
-_records: ContextVar[Mapping[object, Bindings]] = ContextVar("cache_revalidate.bound")
+_records: Final[Records[Bindings]] = Records("cache_revalidate.bound")
 
 
-@contextmanager
-def collect_bound(owner: object) -> Iterator[Bindings]:
-    """Give the record of what is bound for `owner` (a revalidator) inside the block."""
-    record = Bindings()
-    records = {**_records.get({}), owner: record}
-    reset = _records.set(records)
-    try:
-        yield record
-    finally:
-        _records.reset(reset)
-        # For a task that was started here and outlives the request.
-        del records[owner]
+def collect_bound(owner: object) -> Collecting[Bindings]:
+    """Return the block in which what is bound for `owner` (a revalidator) is recorded; it gives the record."""
+    return _records.collect(owner, Bindings())
 
 
 def bindings_of(owner: object) -> Bindings | None:
     """Return the record that `owner` keeps for the request at hand, if there is one."""
-    return _records.get({}).get(owner)
+    return _records.of(owner)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
+from cache_revalidate.answer import Answer
+from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, StoreError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, Exchange
-from cache_revalidate.freshness import OwnHeaders, read_freshness
+from cache_revalidate.freshness import Freshness
+from cache_revalidate.memo import Memo
+from cache_revalidate.own_headers import OwnHeaders
+from cache_revalidate.question import Questions, length
+from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from cache_revalidate.access import FindCaller
-    from cache_revalidate.endpoints import Answer
-    from cache_revalidate.freshness import CachePolicy
+    from cache_revalidate.policy import CachePolicy
+    from cache_revalidate.question import Resource
     from cache_revalidate.revalidator import Revalidator
-    from cache_revalidate.types import Scope
+    from cache_revalidate.types import Scope, Tokens, Viewer
+
+Decision: TypeAlias = Answer | Freshness
+"""The 304 that answers a request; or what the app's answer is to be marked with."""
 
 
 class Declaration:
@@ -36,8 +44,9 @@ class Declaration:
         self._models = revalidator.known_models(policy.models)
         self._revalidator = revalidator
         self._policy = policy
-        self._claimant = claimant or f"the handler's {', '.join(policy.models)}"
+        self._questions = Questions(self._models, policy.selecting)
         self._own_headers = OwnHeaders(usual)
+        self._claimant = claimant or f"the handler's {', '.join(policy.models)}"
 
     def begun(self, scope: Scope, *, hint: str) -> Exchange:
         """Return the exchange that `OutgoingMiddleware`, which marks the answers, has begun for this request.
@@ -60,22 +69,73 @@ class Declaration:
         if is_conditional:
             exchange.claim(self, self._claimant)
         try:
-            caller = await find_caller()
+            tenant, viewer = await find_caller()
         except (InvalidTenantError, Refused):
             return None
         if not is_conditional:
-            exchange.admit(caller.tenant)
+            exchange.admit(tenant)
             return None
-        freshness = await read_freshness(
-            self._revalidator,
+        decision = self.decide_at_once(scope, tenant, viewer) or await self.decide_by_store(scope, tenant, viewer)
+        if isinstance(decision, Answer):
+            return decision
+        exchange.expect(decision)
+        return None
+
+    def refusal(self, refused: Refused | InvalidTenantError) -> None:  # noqa: ARG002
+        """Return no answer of our own: what is refused is the app's to answer, unmarked."""
+        return
+
+    def exchange(self, scope: Scope, freshness: Freshness) -> Exchange:
+        """Begin an exchange in which the app's answer is marked."""
+        exchange = Exchange(self._revalidator, scope)
+        exchange.claim(self, self._claimant)
+        exchange.expect(freshness)
+        return exchange
+
+    def decide_at_once(self, scope: Scope, tenant: str, viewer: Viewer) -> Decision | None:
+        """Return the decision on a GET or HEAD of a caller who may see the tenant; None if it takes the store."""
+        if_none_match, shown, resource = self._questions.of(scope)
+        tokens = self._revalidator.held(tenant, self._models, shown)
+        if tokens is None:
+            return None
+        freshness = self._freshness(tenant, viewer, resource, tokens)
+        return freshness.not_modified(if_none_match) or freshness
+
+    async def decide_by_store(self, scope: Scope, tenant: str, viewer: Viewer) -> Decision:
+        """Return the decision once the store has answered; one that is away leaves the answer without validator."""
+        if_none_match, shown, resource = self._questions.of(scope)
+        try:
+            tokens = await self._revalidator.read(tenant, self._models, shown)
+        except StoreError:
+            return self._made(tenant, viewer, resource, None)
+        freshness = self._freshness(tenant, viewer, resource, tokens)
+        return freshness.not_modified(if_none_match) or freshness
+
+    def _freshness(self, tenant: str, viewer: Viewer, resource: Resource, tokens: Tokens) -> Freshness:
+        """Return what follows from `tokens`: what was worked out last, if they are still the same."""
+        key = (self, None if viewer is EVERYONE else viewer, tenant, resource)
+        freshness = _latest.get(key)
+        if freshness is None or freshness.tokens != tokens:
+            freshness = self._made(tenant, viewer, resource, tokens)
+            if length(resource) <= _LONGEST_KEPT:
+                _latest.put(key, freshness)
+        return freshness
+
+    def _made(self, tenant: str, viewer: Viewer, resource: Resource, tokens: Tokens | None) -> Freshness:
+        return Freshness(
             self._policy,
-            self._models,
-            scope,
-            tenant=caller.tenant,
-            viewer=caller.viewer,
-            own_headers=self._own_headers,
+            self._own_headers,
+            tenant=tenant,
+            tag=self._revalidator.tag(viewer),
+            resource=resource,
+            tokens=tokens,
         )
-        return exchange.decide(freshness)
+
+
+# By declaration, viewer (None for everyone), tenant and resource. One for all declarations of a process, so that their
+# number does not multiply what it holds: about 10 MB, as what callers make long is not kept.
+_latest: Final[Memo[tuple[Declaration, str | None, str, Resource], Freshness]] = Memo(8192)
+_LONGEST_KEPT: Final = 1024
 
 
 def path_tenant(

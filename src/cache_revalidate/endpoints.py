@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from cache_revalidate.answer import Answer, not_modified, problem
 from cache_revalidate.exceptions import InvalidTenantError, Refused, StoreError
-from cache_revalidate.freshness import DEFAULT_VARY, entity_tag, read_tokens
+from cache_revalidate.freshness import entity_tag
 from cache_revalidate.http.cache_control import CacheControl, checked_cache_control
-from cache_revalidate.http.conditional import if_none_match, if_none_match_field
-from cache_revalidate.http.problem import problem_details
+from cache_revalidate.http.conditional import if_none_match
 from cache_revalidate.http.vary import vary_names
+from cache_revalidate.memo import Memo
+from cache_revalidate.policy import DEFAULT_VARY
+from cache_revalidate.question import Questions, length
+from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cache_revalidate.access import FindCaller
+    from cache_revalidate.question import Resource
     from cache_revalidate.revalidator import Revalidator
-    from cache_revalidate.types import HeaderList, Scope, Send
+    from cache_revalidate.types import HeaderList, Scope, Tokens, Viewer
 
 DEFAULT_KEYS_PATH: Final = "/api/v1/accounts/{account_id:int}/cache_keys"
 KEYS_CACHE_CONTROL: Final = CacheControl(max_age=10, stale_while_revalidate=300)
 ALLOWED_METHODS: Final = "GET, HEAD"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole response: small, made in one piece, sent by whoever asked for it."""
-
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes = b""
-
-    async def send(self, send: Send, *, method: str) -> None:
-        """Send this over ASGI."""
-        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
-        await send({"type": "http.response.body", "body": self.body_for(method)})
-
-    def body_for(self, method: str) -> bytes:
-        """Return the body: none to a HEAD (RFC 9110 section 9.3.2)."""
-        return b"" if method == "HEAD" else self.body
 
 
 @dataclass
@@ -54,37 +41,18 @@ class CacheKeys:
     """Changes when all that this client holds is stale, whatever the tokens say."""
 
 
-def not_modified(headers: HeaderList) -> Answer:
-    """Return a 304 with these headers."""
-    return Answer(304, tuple(headers))
+class _Answers(NamedTuple):
+    """What one viewer is answered at one set of tokens."""
 
-
-def problem(status: int, detail: str, *extra: tuple[bytes, bytes]) -> Answer:
-    """Return an error as problem details, never to be stored."""
-    body = problem_details(status, detail)
-    return Answer(
-        status,
-        (
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *extra,
-        ),
-        body,
-    )
+    tokens: Tokens
+    etag: bytes
+    full: Answer
+    unmodified: Answer
 
 
 def method_not_allowed() -> Answer:
     """Return 405, naming what is allowed."""
     return problem(405, "The cache keys can only be read.", (b"allow", ALLOWED_METHODS.encode("ascii")))
-
-
-def refusal(refused: Refused) -> Answer:
-    """Return 403, or 401 with its challenge where `authorize` gave one; neither says whether the tenant exists."""
-    if refused.challenge is None:
-        return problem(403, "You may not see this tenant's cache keys.")
-    challenge = refused.challenge.encode("latin-1")
-    return problem(401, "Sign in to see this tenant's cache keys.", (b"www-authenticate", challenge))
 
 
 class KeysEndpoint:
@@ -101,6 +69,7 @@ class KeysEndpoint:
         vary: Iterable[str] = DEFAULT_VARY,
     ) -> None:
         self._revalidator = revalidator
+        self._questions = Questions(revalidator.models)
         self._headers: HeaderList = [(b"cache-control", checked_cache_control(cache_control).field)]
         if members := vary_names(vary):
             self._headers.append((b"vary", b", ".join(members)))
@@ -111,24 +80,59 @@ class KeysEndpoint:
         The body is that of `CacheKeys`: `{"cache_keys": {"label": "…"}, "tag": "…"}`.
         """
         try:
-            caller = await find_caller()
-            tokens = await read_tokens(self._revalidator, caller.tenant, self._revalidator.models, scope)
-        except InvalidTenantError as error:
-            return problem(404, str(error))
-        except Refused as refused:
-            return refusal(refused)
+            tenant, viewer = await find_caller()
+        except (InvalidTenantError, Refused) as refused:
+            return self.refusal(refused)
+        return self.decide_at_once(scope, tenant, viewer) or await self.decide_by_store(scope, tenant, viewer)
+
+    def refusal(self, refused: Refused | InvalidTenantError) -> Answer:
+        """Return 403, or 401 with its challenge where `authorize` gave one; neither says whether the tenant exists.
+
+        404 where there can be no such tenant.
+        """
+        if isinstance(refused, InvalidTenantError):
+            return problem(404, str(refused))
+        if refused.challenge is None:
+            return problem(403, "You may not see this tenant's cache keys.")
+        challenge = refused.challenge.encode("latin-1")
+        return problem(401, "Sign in to see this tenant's cache keys.", (b"www-authenticate", challenge))
+
+    def decide_at_once(self, scope: Scope, tenant: str, viewer: Viewer) -> Answer | None:
+        """Return the answer to a GET or HEAD of a caller who may see the tenant; None if it takes the store."""
+        field, shown, resource = self._questions.of(scope)
+        tokens = self._revalidator.held(tenant, self._revalidator.models, shown)
+        return None if tokens is None else self._answer(viewer, resource, tokens, field)
+
+    async def decide_by_store(self, scope: Scope, tenant: str, viewer: Viewer) -> Answer:
+        """Return the answer once the store has answered, or fails to."""
+        field, shown, resource = self._questions.of(scope)
+        try:
+            tokens = await self._revalidator.read(tenant, self._revalidator.models, shown)
         except StoreError:
             return problem(
                 503,
                 "The store of version tokens does not answer: take what you hold for stale.",
                 (b"retry-after", b"1"),
             )
-        tag = self._revalidator.tag(caller.viewer)
-        etag = entity_tag(tag, tokens, scope)
+        return self._answer(viewer, resource, tokens, field)
+
+    def _answer(self, viewer: Viewer, resource: Resource, tokens: Tokens, field: bytes | None) -> Answer:
+        key = (self, None if viewer is EVERYONE else viewer, resource)
+        answers = _latest.get(key)
+        if answers is None or answers.tokens != tokens:
+            answers = self._made(resource, self._revalidator.tag(viewer), tokens)
+            if length(resource) <= _LONGEST_KEPT:
+                _latest.put(key, answers)
+        return answers.unmodified if field is not None and if_none_match(field, answers.etag) else answers.full
+
+    def _made(self, resource: Resource, tag: str, tokens: Tokens) -> _Answers:
+        etag = entity_tag(tag, tokens, resource)
         headers: HeaderList = [(b"etag", etag), *self._headers]
-        field = if_none_match_field(scope["headers"])
-        if field is not None and if_none_match(field, etag):
-            return not_modified(headers)
         body = json.dumps({"cache_keys": tokens, "tag": tag}, separators=(",", ":")).encode("ascii")
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        return Answer(200, tuple(headers), body)
+        of_body = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
+        return _Answers(tokens, etag, Answer(200, (*headers, *of_body), body), not_modified(headers))
+
+
+# By endpoint, viewer (None for everyone) and resource; one for all endpoints of a process, which are few.
+_latest: Final[Memo[tuple[KeysEndpoint, str | None, Resource], _Answers]] = Memo(4096)
+_LONGEST_KEPT: Final = 1024

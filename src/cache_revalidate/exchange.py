@@ -1,32 +1,32 @@
-"""One request and its answer: where the decision of middleware or framework meets the outgoing headers."""
+"""One request and its answer: where the decision of middleware or framework meets the headers of the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from cache_revalidate.bound import Bindings, collect_bound
-from cache_revalidate.endpoints import not_modified
+from cache_revalidate.bound import collect_bound
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.cache_keys import cache_keys_field
-from cache_revalidate.http.conditional import if_none_match, if_none_match_field
+from cache_revalidate.http.conditional import if_none_match
 from cache_revalidate.http.headers import joined
+from cache_revalidate.http.request_fields import RequestFields
 from cache_revalidate.minted import collect_minted
 
 if TYPE_CHECKING:
-    from cache_revalidate.endpoints import Answer
+    from cache_revalidate.bound import Bindings
     from cache_revalidate.freshness import Freshness
     from cache_revalidate.revalidator import Revalidator
-    from cache_revalidate.types import ASGIApp, HeaderList, Message, Receive, Scope, Send, Tokens
+    from cache_revalidate.types import HeaderList, Scope, Tokens
 
 SCOPE_KEY: Final = "cache_revalidate"
 CONDITIONAL_METHODS: Final = frozenset(("GET", "HEAD"))
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
-# What an answer's body is sent as; the latter by servers that take a file's path.
-_PARTS: Final = frozenset(("http.response.body", "http.response.pathsend"))
-
 MaySee = Callable[[str], Awaitable[bool]]
+
+_fields: Final = RequestFields()
 
 
 class Exchange:
@@ -36,18 +36,23 @@ class Exchange:
     it is asked before the answer to a write names the tokens that the write minted.
     """
 
+    __slots__ = (
+        *("_admitted", "_bindings", "_claims", "_freshness", "_headers", "_may_see", "_minted", "_tenant"),
+        *("method", "revalidator"),
+    )
+
     def __init__(
         self, revalidator: Revalidator, scope: Scope, *, tenant: str | None = None, may_see: MaySee | None = None
     ) -> None:
         self.revalidator: Final = revalidator
         self.method: Final[str] = scope["method"]
-        self.if_none_match: Final = if_none_match_field(scope["headers"])
+        self._headers = scope["headers"]
         self._tenant = tenant
         self._may_see = may_see
         self._admitted: str | None = None
         self._freshness: Freshness | None = None
         self._minted: dict[str, Tokens] = {}
-        self._bindings = Bindings()
+        self._bindings: Bindings | None = None
         outer = self.of(scope)
         self._claims: dict[object, str] = outer._claims if outer else {}
 
@@ -75,6 +80,11 @@ class Exchange:
         return self.method in CONDITIONAL_METHODS
 
     @property
+    def is_safe(self) -> bool:
+        """Whether the method is one that writes nothing (RFC 9110 section 9.2.1)."""
+        return self.method in SAFE_METHODS
+
+    @property
     def is_declared(self) -> bool:
         """Whether the answer to come is that of a declared route, to a caller who may see it."""
         return self._freshness is not None
@@ -95,58 +105,65 @@ class Exchange:
         """Note that the framework has let the caller see `tenant`."""
         self._tenant = self._admitted = tenant
 
-    def decide(self, freshness: Freshness) -> Answer | None:
-        """Return the 304 that answers this request, or None: then the answer to come is marked instead."""
-        headers = freshness.not_modified_headers(self.if_none_match)
-        if headers is not None:
-            return not_modified(headers)
+    def expect(self, freshness: Freshness) -> None:
+        """Have the answer to come marked: it is that of a declared route, to a caller who may see it."""
         self._freshness = freshness
-        return None
 
     def withdraw(self) -> None:
         """Have the answer to come left unmarked: the handler failed, and an error's answer is not the resource."""
         self._freshness = None
 
-    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the app answer, and mark its answer on the way out."""
-        if scope.get(SCOPE_KEY) is self:
-            await app(scope, receive, send)
-            return
-        outer = scope.get(SCOPE_KEY)
-        # In the scope itself, not in a copy: what is further out may look there for what the app puts into it, as
-        # Litestar's before_send hooks do, one of which commits the database session that it finds there. Taken back
-        # afterwards, for whoever runs the app again with this scope.
-        scope[SCOPE_KEY] = self
-        try:
-            await self._run(app, scope, receive, _Outgoing(self, send).send)
-        finally:
-            scope[SCOPE_KEY] = outer
-
-    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    def recorded(self) -> AbstractContextManager[object]:
+        """Return the block in which the app runs: what it binds for a read, or mints in a write, is recorded."""
         if self.is_conditional:
-            with collect_bound(self.revalidator) as self._bindings:
-                await app(scope, receive, send)
-        elif self.method in SAFE_METHODS:
-            await app(scope, receive, send)
-        else:
-            with collect_minted(self.revalidator) as self._minted:
-                await app(scope, receive, send)
+            binding = collect_bound(self.revalidator)
+            self._bindings = binding.record
+            return binding
+        if self.is_safe:
+            return nullcontext()
+        minting = collect_minted(self.revalidator)
+        self._minted = minting.record
+        return minting
 
-    async def marked(self, status: int, headers: HeaderList) -> HeaderList:
-        """Return the headers of the app's answer, marked as its method and status ask for."""
-        own = [(name.lower(), value) for name, value in headers]
-        if self._freshness is not None and (_is_success(status) or _is_own_not_modified(status, own)):
-            freshness = self._freshness.bound_to(self._bindings)
-            if freshness.etag is not None:
-                self._bindings.seal()
-            return freshness.marked(own)
-        if (tokens := await self._shown_minted()) and joined(own, b"cache-keys") is None:
-            return [*headers, (b"cache-keys", cache_keys_field(tokens))]
-        return headers
+    def marked(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+        """Return the headers of the app's answer: marked, if it is that of a declared route and a success."""
+        if self._freshness is not None:
+            own = [(name.lower(), value) for name, value in headers]
+            if _is_success(status) or _is_own_not_modified(status, own):
+                return self._bound(self._freshness).marked(own)
+        return [(name, value) for name, value in headers]
+
+    async def naming_minted(self, headers: HeaderList) -> HeaderList:
+        """Return the headers of an answer to a write, with the tokens that it minted, if they may be seen."""
+        tokens = await self._shown_minted()
+        if not tokens or any(name.lower() == b"cache-keys" for name, _ in headers):
+            return headers
+        return [*headers, (b"cache-keys", cache_keys_field(tokens))]
+
+    def holds(self, status: int, headers: HeaderList) -> bool:
+        """Say whether the client holds what a declared route has answered, by the entity tag in its `headers`.
+
+        It may be one of the app's own, or that of a snapshot which the handler has bound. The one that was expected is
+        none that the client holds: that was seen before the handler ran.
+        """
+        if self._freshness is None or status != 200 or (b"etag", self._freshness.etag) in headers:  # noqa: PLR2004
+            return False
+        etag = joined(headers, b"etag")
+        if_none_match_field, _, _ = _fields.find(self._headers)
+        return etag is not None and if_none_match_field is not None and if_none_match(if_none_match_field, etag)
 
     def complete(self) -> None:
         """Note that the last part of the answer is sent."""
-        self._bindings.unseal()
+        if self._bindings is not None:
+            self._bindings.unseal()
+
+    def _bound(self, freshness: Freshness) -> Freshness:
+        if self._bindings is None:
+            return freshness
+        bound = freshness.bound_to(self._bindings)
+        if bound.etag is not None:
+            self._bindings.seal()
+        return bound
 
     async def _shown_minted(self) -> Tokens:
         """Return the tokens that this write minted of the path's tenant, else of its only one, if they may be seen."""
@@ -162,43 +179,6 @@ class Exchange:
         return {}
 
 
-class _Outgoing:
-    """Sends the app's messages on, its first one marked; never holds back a body."""
-
-    def __init__(self, exchange: Exchange, send: Send) -> None:
-        self._exchange = exchange
-        self._send = send
-        self._drops_body = False
-
-    async def send(self, message: Message) -> None:
-        """Send a message of the app's on."""
-        if message["type"] == "http.response.start":
-            await self._start(message)
-            return
-        if not self._drops_body:
-            await self._send(message)
-        if message["type"] in _PARTS and not message.get("more_body", False):
-            self._exchange.complete()
-
-    async def _start(self, message: Message) -> None:
-        status = message["status"]
-        headers = await self._exchange.marked(status, [(name, value) for name, value in message.get("headers", ())])
-        if self._is_own_match(status, headers):
-            self._drops_body = True
-            kept = [header for header in headers if not _describes_content(header[0])]
-            await not_modified(kept).send(self._send, method=self._exchange.method)
-        else:
-            await self._send({**message, "headers": headers})
-
-    def _is_own_match(self, status: int, headers: HeaderList) -> bool:
-        """Say whether the app's own entity tag is the one that the client holds."""
-        exchange = self._exchange
-        if status != 200 or exchange.if_none_match is None or not exchange.is_declared:  # noqa: PLR2004
-            return False
-        etag = joined(headers, b"etag")
-        return etag is not None and if_none_match(exchange.if_none_match, etag)
-
-
 def _is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
@@ -206,7 +186,3 @@ def _is_success(status: int) -> bool:
 def _is_own_not_modified(status: int, headers: HeaderList) -> bool:
     """Say whether the app has itself found that the client holds its own tag, and not merely one of ours."""
     return status == 304 and joined(headers, b"etag") is not None  # noqa: PLR2004
-
-
-def _describes_content(name: bytes) -> bool:
-    return name.startswith(b"content-") and name != b"content-location"

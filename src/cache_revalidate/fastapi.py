@@ -5,12 +5,13 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from cache_revalidate.access import Caller, checked_viewer
+from cache_revalidate.answer import Answer
 from cache_revalidate.declaration import Declaration, path_tenant
-from cache_revalidate.endpoints import KEYS_CACHE_CONTROL, Answer, CacheKeys, KeysEndpoint
+from cache_revalidate.endpoints import KEYS_CACHE_CONTROL, CacheKeys, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
 from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:

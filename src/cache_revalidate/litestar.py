@@ -21,13 +21,13 @@ from uuid import UUID
 
 from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer_of
 from cache_revalidate.declaration import Declaration
-from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, Answer, CacheKeys, KeysEndpoint
+from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, CacheKeys, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.http.headers import joined
 from cache_revalidate.http.vary import vary_names
 from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
 from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from litestar.types import Message as LitestarMessage
     from litestar.types import Scope as LitestarScope
 
+    from cache_revalidate.answer import Answer
     from cache_revalidate.http.cache_control import CacheControl
     from cache_revalidate.types import HeaderList, Scope, Viewer
 
@@ -340,8 +341,8 @@ def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
 async def _name_minted(message: LitestarMessage, scope: LitestarScope) -> None:
     """Mark the answer to a write again: a `before_send` hook may just have committed, and minted tokens."""
     exchange = Exchange.of(cast("Scope", scope))
-    if message["type"] == "http.response.start" and exchange is not None and not exchange.is_conditional:
-        message["headers"] = await exchange.marked(message["status"], list(message["headers"]))
+    if message["type"] == "http.response.start" and exchange is not None and not exchange.is_safe:
+        message["headers"] = await exchange.naming_minted([(name, value) for name, value in message["headers"]])
 
 
 async def _withdraw(exception: Exception, scope: LitestarScope) -> None:  # noqa: ARG001

@@ -11,14 +11,25 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias
 
-from cache_revalidate.access import Authorize, Caller, Connection, ConnectionT, checked_authorize, viewer_of
-from cache_revalidate.declaration import Declaration
+from cache_revalidate.access import (
+    Authorize,
+    Caller,
+    Connection,
+    ConnectionT,
+    asked_viewer,
+    checked_authorize,
+    viewer_of,
+)
+from cache_revalidate.answer import Answer
+from cache_revalidate.declaration import Decision, Declaration
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint, method_not_allowed
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused
-from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
+from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, SCOPE_KEY, Exchange
+from cache_revalidate.outgoing import run_marked
+from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.routing import RouteTable, local_path
+from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
     from cache_revalidate.http.cache_control import CacheControl
@@ -69,6 +80,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         self.app: Final = app
         self._revalidator = checked_revalidator(revalidator)
         self._authorize = checked_authorize(authorize)
+        self._connection = type(self).connection_class
         keys = KeysEndpoint(revalidator, cache_control=keys_cache_control, vary=vary)
         targets: dict[str, _Target] = _declarations(revalidator, routes)
         if keys_path is not None:
@@ -88,32 +100,59 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        match = self._table.match(local_path(scope))
-        if match is not None and isinstance(match.target, KeysEndpoint):
-            await self._keys(match.target, scope, send, match)
-        elif scope["method"] not in SAFE_METHODS:
-            await self._exchange(scope, match).run(self.app, scope, receive, send)
-        elif match is not None and isinstance(match.target, Declaration) and scope["method"] in CONDITIONAL_METHODS:
-            await self._declared(match.target, scope, receive, send, match)
+        method = scope["method"]
+        match = self._table.match(local_path(scope) if scope.get("root_path") else scope["path"])
+        if match is None and method in SAFE_METHODS:
+            await self.app(scope, receive, send)
+            return
+        if match is None or method not in CONDITIONAL_METHODS or scope.get(SCOPE_KEY) is not None:
+            await self._generally(match, scope, receive, send)
+            return
+        # The fast lane. A caller who holds what is current is answered without another coroutine, if `authorize` is a
+        # plain function and the tokens are at hand; and an `Exchange` is made only where the app has to answer.
+        target = match.target
+        decision: Decision | None
+        try:
+            tenant = match.tenant(self._revalidator.tenant)
+            viewer = asked_viewer(self._authorize, self._connection(scope), tenant)
+            if not isinstance(viewer, str) and viewer is not EVERYONE:
+                viewer = await viewer
+        except (InvalidTenantError, Refused) as refused:
+            decision = target.refusal(refused)
         else:
+            decision = target.decide_at_once(scope, tenant, viewer)
+            if decision is None:
+                decision = await target.decide_by_store(scope, tenant, viewer)
+        if isinstance(decision, Answer):
+            start, body = decision.messages(method)
+            await send(start)
+            await send(body)
+        elif decision is not None and isinstance(target, Declaration):
+            await run_marked(target.exchange(scope, decision), self.app, scope, receive, send)
+        else:  # The caller was refused.
             await self.app(scope, receive, send)
 
-    async def _keys(self, endpoint: KeysEndpoint, scope: Scope, send: Send, match: _Match) -> None:
-        if scope["method"] in CONDITIONAL_METHODS:
-            answer = await endpoint.answer(scope, partial(self._caller, scope, match))
+    async def _generally(self, match: _Match | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do the same for writes and other methods, and for requests that a middleware further out has begun on."""
+        method, target = scope["method"], match.target if match else None
+        if match and isinstance(target, KeysEndpoint):
+            answer = (
+                await target.answer(scope, partial(self._caller, scope, match))
+                if method in CONDITIONAL_METHODS
+                else method_not_allowed()
+            )
+            await answer.send(send, method=method)
+        elif method not in SAFE_METHODS:
+            await run_marked(self._exchange(scope, match), self.app, scope, receive, send)
+        elif match and isinstance(target, Declaration) and method in CONDITIONAL_METHODS:
+            exchange = self._exchange(scope, None)
+            if found := await target.decide(exchange, scope, partial(self._caller, scope, match)):
+                await found.send(send, method=method)
+            elif exchange.is_declared:
+                await run_marked(exchange, self.app, scope, receive, send)
+            else:  # The caller was refused.
+                await self.app(scope, receive, send)
         else:
-            answer = method_not_allowed()
-        await answer.send(send, method=scope["method"])
-
-    async def _declared(
-        self, declaration: Declaration, scope: Scope, receive: Receive, send: Send, match: _Match
-    ) -> None:
-        exchange = self._exchange(scope, None)
-        if answer := await declaration.decide(exchange, scope, partial(self._caller, scope, match)):
-            await answer.send(send, method=scope["method"])
-        elif exchange.is_declared:
-            await exchange.run(self.app, scope, receive, send)
-        else:  # The caller was refused.
             await self.app(scope, receive, send)
 
     def _exchange(self, scope: Scope, written: _Match | None) -> Exchange:
@@ -135,7 +174,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         return Caller(tenant, await self._viewer(scope, tenant))
 
     async def _viewer(self, scope: Scope, tenant: str) -> Viewer:
-        return await viewer_of(self._authorize, type(self).connection_class(scope), tenant)
+        return await viewer_of(self._authorize, self._connection(scope), tenant)
 
     def _refuse_second_middleware(self, app: object) -> None:
         for _ in range(_DEEPEST):
@@ -159,7 +198,7 @@ class OutgoingMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         else:
-            await Exchange.begun(self._revalidator, scope).run(self.app, scope, receive, send)
+            await run_marked(Exchange.begun(self._revalidator, scope), self.app, scope, receive, send)
 
 
 def _declarations(revalidator: Revalidator, routes: Routes | None) -> dict[str, _Target]:

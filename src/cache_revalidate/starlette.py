@@ -13,8 +13,8 @@ from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer
 from cache_revalidate.declaration import Declaration, path_tenant
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError
-from cache_revalidate.freshness import DEFAULT_VARY, CachePolicy
 from cache_revalidate.middleware import OutgoingMiddleware
+from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
 from cache_revalidate.revalidator import checked_revalidator
 
 try:

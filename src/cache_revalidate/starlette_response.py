@@ -9,7 +9,7 @@ from starlette.responses import Response
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from cache_revalidate.endpoints import Answer
+    from cache_revalidate.answer import Answer
 
 
 def answer_response(answer: Answer, request: Request) -> Response:

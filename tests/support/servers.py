@@ -86,6 +86,13 @@ class Server(ABC):
         return self._process is not None
 
     @property
+    def process_id(self) -> int:
+        """The id of the process that was started; what that has forked in turn has others."""
+        if self._process is None:
+            raise RuntimeError(f"{self} is not running")
+        return self._process.pid
+
+    @property
     def log(self) -> Path:
         """The file that holds what the server printed."""
         return self.folder / "output.log"

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Final
 
 MAX_IF_NONE_MATCH: Final = 16 * 1024
 """The longest If-None-Match that is read, in bytes; a longer one matches nothing, so the handler runs."""
-
-_EVALUATED_BEFORE: Final = frozenset((b"if-match", b"if-unmodified-since"))
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE: a comma or an odd byte between the quotes belongs to the tag.
 _entity_tag = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -28,20 +23,6 @@ def opaque_tag(etag: bytes) -> bytes | None:
     """Return what stands between an entity tag's quotes, or None if `etag` is not one."""
     match = _entity_tag.fullmatch(etag.strip(b" \t"))
     return match[1] if match else None
-
-
-def if_none_match_field(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return a request's If-None-Match, its lines joined by commas; None if it is not there, or not to be judged here.
-
-    If-Match and If-Unmodified-Since are evaluated before it (section 13.2.2), and the app alone can do that.
-    """
-    lines = []
-    for name, value in headers:
-        if name == b"if-none-match":
-            lines.append(value)
-        elif name in _EVALUATED_BEFORE:
-            return None
-    return b", ".join(lines) if lines else None
 
 
 def if_none_match(field: bytes, etag: bytes) -> bool:

@@ -54,7 +54,11 @@ class Feed(Protocol):
     """Where a mirror subscribes; its methods return at once."""
 
     def listen(self, channel: str, listener: Listener) -> None:
-        """Subscribe to a channel. The listener is told once that is confirmed, or that it came to nothing."""
+        """Subscribe to a channel, unless that is done, or under way, at the place where its events are published now.
+
+        The listener is told that he has lost a subscription elsewhere, and once the new one is confirmed, or when it
+        comes to nothing.
+        """
 
     def leave(self, channel: str) -> None:
         """End a subscription; its listener hears no more."""
@@ -81,12 +85,11 @@ _CLOSED: Final = _Closed()
 
 
 class Mirror:
-    """The tokens of one namespace's hot tenants: those that are asked for again within `life` seconds.
+    """The tokens of one namespace's hot tenants: those that are asked for again while an answer is held.
 
     `feed` tells of changes, on the channel that `channel` names for a tenant. At most `most` tenants are held; those
-    that nobody has asked for longest go first. What was read is held for `life` seconds, counted from when it was asked
-    for. `held`, `raise_tokens` and `drop` may be called from any thread, the rest on the feed's event loop alone.
-    `monotonic` is the clock, in seconds.
+    that nobody has asked for longest go first. `held`, `raise_tokens` and `drop` may be called from any thread, the
+    rest on the feed's event loop alone. `monotonic` is the clock, in seconds.
     """
 
     def __init__(
@@ -96,16 +99,14 @@ class Mirror:
         stats: MirrorStats,
         *,
         most: int,
-        life: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
         self._channel = channel
         self._stats = stats
         self._most = most
-        self._life = life
         self._monotonic = monotonic
-        # Oldest request first. Hits leave the order as it is: whoever is asked for comes back to `reading` in `life`.
+        # Oldest request first. Hits leave the order as it is: what is held soon ends, and then `reading` is next.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._asked: OrderedDict[str, float] = OrderedDict()
 
@@ -119,23 +120,23 @@ class Mirror:
             self._stats.hits += 1
         return tokens
 
-    def reading(self, tenant: str) -> Reading | None:
+    def reading(self, tenant: str, life: float) -> Reading | None:
         """Note that the store is about to be asked for a tenant's tokens; None if the answer is not to be held.
 
-        The second time within `life`, the tenant is subscribed to; what is read once that is confirmed is held.
+        The second time within `life`, the tenant is subscribed to; what is read once that is confirmed is held, for
+        `life` seconds from now.
         """
         now = self._monotonic()
-        self._let_go(now - _IDLE)
+        self._let_go(now - max(_IDLE, 2 * life))
         entry = self._entries.get(tenant)
         if entry is None:
-            if self._is_hot(tenant, now):
+            if self._is_hot(tenant, now, life):
                 self._enter(tenant, now)
             return None
         entry.asked = now
         self._entries.move_to_end(tenant)
-        if entry.is_lost:
-            self._listen(tenant, entry)
-        return entry.reading(now + self._life)
+        self._feed.listen(self._channel(tenant), entry)
+        return entry.reading(now + life)
 
     def raise_tokens(self, tokens: Mapping[str, Tokens]) -> None:
         """Raise what is held, and what is being read, to tokens that this process has just had made."""
@@ -154,9 +155,9 @@ class Mirror:
         for tenant in list(self._entries):
             self._leave(tenant)
 
-    def _is_hot(self, tenant: str, now: float) -> bool:
+    def _is_hot(self, tenant: str, now: float, life: float) -> bool:
         before = self._asked.pop(tenant, None)
-        if before is not None and now - before < self._life:
+        if before is not None and now - before < life:
             return True
         self._asked[tenant] = now
         if len(self._asked) > self._most:
@@ -169,10 +170,6 @@ class Mirror:
         if len(self._entries) > self._most:
             self._leave(next(iter(self._entries)))
             self._stats.evicted += 1
-        self._listen(tenant, entry)
-
-    def _listen(self, tenant: str, entry: _Entry) -> None:
-        entry.is_lost = False
         self._feed.listen(self._channel(tenant), entry)
 
     def _let_go(self, asked_before: float) -> None:
@@ -193,11 +190,10 @@ class Mirror:
 class _Entry:
     """What is held of one tenant, while its line is believed."""
 
-    __slots__ = ("_known", "_lock", "_monotonic", "_readings", "_stats", "asked", "is_lost")
+    __slots__ = ("_known", "_lock", "_monotonic", "_readings", "_stats", "asked")
 
     def __init__(self, stats: MirrorStats, monotonic: Callable[[], float], now: float) -> None:
         self.asked = now
-        self.is_lost = False
         self._stats = stats
         self._monotonic = monotonic
         # The line, and each model's token and until when it is held: replaced as a whole, and so read without the lock.
@@ -275,7 +271,6 @@ class _Entry:
     def lost(self) -> None:
         """Hold nothing, and nothing of what is being read."""
         with self._lock:
-            self.is_lost = True
             self._known = (_CLOSED, {})
             self._readings.clear()
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label, Team
 from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, empty, revalidator_on
-from adapters.sqlalchemy.tests.proxy import Proxy
 from sqlalchemy import insert, make_url, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from tests.support.proxy import Proxy
 
 from cache_revalidate_sqlalchemy import DurableStore, attach
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
@@ -18,7 +19,7 @@ from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.line import AnyConnection, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cache_revalidate.stores.mirror import Listener, MirrorStats
     from cache_revalidate.stores.redis.clients import AsyncClient
@@ -32,9 +33,14 @@ _logger = logging.getLogger("cache_revalidate")
 
 
 class Feed:
-    """Listens to the Redis of `client` on one event loop; `patience` is how many seconds connecting may take."""
+    """Listens to Redis on one event loop, where that of `client` is, which may be none before the first read.
 
-    def __init__(self, client: AsyncClient, stats: MirrorStats, *, patience: float, name: str) -> None:
+    `patience` is how many seconds connecting may take.
+    """
+
+    def __init__(
+        self, client: Callable[[], AsyncClient | None], stats: MirrorStats, *, patience: float, name: str
+    ) -> None:
         self._client = client
         self._stats = stats
         self._patience = patience
@@ -43,14 +49,21 @@ class Feed:
         self._places: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_failing = False
-        self._resumes_at = 0.0
+        self._is_closed = False
+        self._resumes_at: dict[str, float] = {}
 
     def listen(self, channel: str, listener: Listener) -> None:
-        """Subscribe to a channel. The listener is told once that is confirmed, or that it came to nothing."""
+        """Subscribe to a channel, unless that is done, or under way, at the node that has it now.
+
+        The listener is told that he has lost a subscription elsewhere, and once the new one is confirmed, or when it
+        comes to nothing.
+        """
         line = self._line_to(channel)
-        if line is None:
-            listener.lost()
-        else:
+        if line is not None and line.has(channel, listener):
+            return
+        self.leave(channel)
+        listener.lost()
+        if line is not None:
             self._places[channel] = line
             line.listen(channel, listener)
 
@@ -61,39 +74,42 @@ class Feed:
 
     async def aclose(self) -> None:
         """End all subscriptions."""
-        self._resumes_at = float("inf")
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _line_to(self, channel: str) -> Line | None:
-        if time.monotonic() < self._resumes_at:
+        client: Any = self._client()
+        if client is None or self._is_closed:
             return None
-        client: Any = self._client
         if not isinstance(client, redis.asyncio.RedisCluster):
             return self._line("", client.connection_pool)
         try:
             node: Any = client.get_node_from_key(channel)
-        except redis.RedisError:  # The client has not read anything yet, or the slot has no node at present.
+        except redis.RedisError:  # The slot has no node at present.
             return None
         return self._line(node.name, node)
 
-    def _line(self, name: str, connects: Any) -> Line:
+    def _line(self, name: str, connects: Any) -> Line | None:
         line = self._lines.get(name)
-        if line is None or line.is_over:
-            line = self._lines[name] = Line(_new_connection(connects), self._stats, sharded=bool(name))
-            task = asyncio.get_running_loop().create_task(self._run(line))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if line is not None and not line.is_over:
+            return line
+        if time.monotonic() < self._resumes_at.get(name, 0.0):
+            return None
+        line = self._lines[name] = Line(partial(_new_connection, connects), self._stats, sharded=bool(name))
+        task = asyncio.get_running_loop().create_task(self._run(name, line))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return line
 
-    async def _run(self, line: Line) -> None:
+    async def _run(self, name: str, line: Line) -> None:
         try:
             await line.run(self._patience)
         except* Exception as failures:  # noqa: BLE001 - whatever it is, the app goes on, and reads
             (error, *_) = _leaves(failures)
             refused = isinstance(error, redis.ResponseError)
-            self._resumes_at = max(self._resumes_at, time.monotonic() + (_LONG_PAUSE if refused else _PAUSE))
+            self._resumes_at[name] = time.monotonic() + (_LONG_PAUSE if refused else _PAUSE)
             self._stats.drops += line.has_answered
             if line.has_answered or not self._is_failing:
                 reason = store_error(error, self._name, self._patience)
@@ -111,5 +127,7 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
 
 def _new_connection(connects: Any) -> AnyConnection:
     """Return a connection like those of a pool or of a cluster's node, on which an answer may take its time."""
+    # What newer versions of redis-py do about maintenance needs RESP3.
+    alike = {name: value for name, value in connects.connection_kwargs.items() if "maint_notifications" not in name}
     options = {"socket_timeout": None, "health_check_interval": 0, "protocol": 2, "decode_responses": False}
-    return connects.connection_class(**{**connects.connection_kwargs, **options})
+    return connects.connection_class(**{**alike, **options})

@@ -17,6 +17,8 @@ import redis
 from cache_revalidate.stores.redis.layout import published_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cache_revalidate.stores.mirror import Listener, MirrorStats
 
 AnyConnection: TypeAlias = Any  # redis.asyncio.Connection and its kin, which have no common type
@@ -24,6 +26,14 @@ AnyConnection: TypeAlias = Any  # redis.asyncio.Connection and its kin, which ha
 _PING_EVERY: Final = 1.0
 _BELIEVED_FOR: Final = 3.0
 """Seconds for which an answered ping is believed, counted from when it was sent."""
+
+_NOT_HERE: Final = (
+    redis.exceptions.MovedError,
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+"""What a cluster's node answers to the command for one channel, and not to those for others."""
 
 _AT_ONCE: Final = 500
 """How many channels one command names at the most."""
@@ -34,16 +44,16 @@ _UNSUBSCRIBED: Final = frozenset((b"unsubscribe", b"sunsubscribe"))
 
 
 class Line:
-    """Listens over one connection, which is not connected yet; `sharded` says that channels are of a cluster's slots.
+    """Listens over one connection, which is made later; `sharded` says that channels are of a cluster's slots.
 
     `stats` is told the round trips of pings.
     """
 
-    def __init__(self, connection: AnyConnection, stats: MirrorStats, *, sharded: bool) -> None:
+    def __init__(self, make_connection: Callable[[], AnyConnection], stats: MirrorStats, *, sharded: bool) -> None:
         self.believed_until = 0.0
         self.has_answered = False
         self.is_over = False
-        self._connection = connection
+        self._make_connection = make_connection
         self._stats = stats
         self._sharded = sharded
         self._listeners: dict[str, Listener] = {}
@@ -53,6 +63,10 @@ class Line:
         self._under_way: Counter[str] = Counter()
         self._ping_sent: float | None = None
         self._wake = asyncio.Event()
+
+    def has(self, channel: str, listener: Listener) -> bool:
+        """Say whether that is who listens to the channel here, or will when it is confirmed."""
+        return self._listeners.get(channel) is listener
 
     def listen(self, channel: str, listener: Listener) -> None:
         """Subscribe to a channel soon."""
@@ -70,26 +84,33 @@ class Line:
         Raises what goes wrong: whoever listens then is told that he has lost his subscription.
         """
         try:
-            async with asyncio.timeout(patience):
-                await self._connection.connect()
-            async with asyncio.TaskGroup() as tasks:
-                hearing = tasks.create_task(self._hear_on())
-                await self._send_on()
-                hearing.cancel()
+            connection = self._make_connection()
+            try:
+                async with asyncio.timeout(patience):
+                    await connection.connect()
+                async with asyncio.TaskGroup() as tasks:
+                    hearing = tasks.create_task(self._hear_on(connection))
+                    await self._send_on(connection)
+                    hearing.cancel()
+            finally:
+                self._end()
+                await connection.disconnect(nowait=True)
         finally:
-            self.is_over = True
-            self.believed_until = 0.0
-            lost, self._listeners = self._listeners, {}
-            for listener in lost.values():
-                listener.lost()
-            await self._connection.disconnect(nowait=True)
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self.believed_until = 0.0
+        lost, self._listeners = self._listeners, {}
+        for listener in lost.values():
+            listener.lost()
 
     def _command(self, command: str, channel: str) -> None:
         self._under_way[channel] += 1
         self._unsent.append((f"S{command}" if self._sharded else command, channel))
         self._wake.set()
 
-    async def _send_on(self) -> None:
+    async def _send_on(self, connection: AnyConnection) -> None:
         next_ping = time.monotonic()
         while self._listeners or self._unsent:
             self._wake.clear()
@@ -97,7 +118,7 @@ class Line:
             if now >= next_ping:
                 self._ping(now)
                 next_ping = now + _PING_EVERY
-            await self._send()
+            await self._send(connection)
             try:
                 async with asyncio.timeout(next_ping - now):
                     await self._wake.wait()
@@ -111,7 +132,7 @@ class Line:
         elif now - self._ping_sent > _BELIEVED_FOR:
             raise redis.TimeoutError("a ping was not answered")
 
-    async def _send(self) -> None:
+    async def _send(self, connection: AnyConnection) -> None:
         unsent, self._unsent = self._unsent, deque()
         commands: list[tuple[str, ...]] = []
         for command, group in groupby(unsent, key=lambda each: each[0]):
@@ -121,16 +142,18 @@ class Line:
             commands += [(command, *channels[start : start + size]) for start in range(0, len(channels), size)]
         if commands:
             self._unanswered += unsent
-            packed = self._connection.pack_commands(commands)
+            packed = connection.pack_commands(commands)
+            if not connection.is_connected:  # redis-py would connect anew, and nobody be told
+                raise redis.ConnectionError("the connection is closed")
             async with asyncio.timeout(_BELIEVED_FOR):
-                await self._connection.send_packed_command(packed, check_health=False)
+                await connection.send_packed_command(packed, check_health=False)
 
-    async def _hear_on(self) -> None:
+    async def _hear_on(self, connection: AnyConnection) -> None:
         while True:
             try:
-                answer = await self._connection.read_response(disable_decoding=True)
-            except redis.exceptions.MovedError:
-                # The slot is another node's by now, which whoever reads from it learns, too.
+                answer = await connection.read_response(disable_decoding=True)
+            except _NOT_HERE:
+                # The slot is another node's by now, or nobody's, which whoever reads from it learns, too.
                 self._lose(self._answered())
             else:
                 self._take(answer)

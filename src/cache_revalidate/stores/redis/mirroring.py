@@ -48,7 +48,7 @@ class Mirroring:
         mirror = self._mirrors.get(keyspace.namespace)
         if mirror is None or asyncio.get_running_loop() is not self._loop:
             return None
-        return mirror.reading(tenant)
+        return mirror.reading(tenant, self._life(keyspace))
 
     def raise_tokens(self, keyspace: Keyspace, tokens: Mapping[str, Tokens]) -> None:
         """Raise what is held to tokens that this process has just had made."""
@@ -68,22 +68,26 @@ class Mirroring:
     async def running(self, keyspace: Keyspace, make_feed: Callable[[], Feed]) -> AsyncIterator[None]:
         """Mirror a namespace inside the block, unless another app or event loop of this process does already."""
         loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop.is_closed():  # and so will never end what it has begun
+            self._mirrors, self._feed, self._loop = {}, None, None
+            self.stats.tenants = 0
         if not self._tenants or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
             yield
             return
         if self._feed is None:
             self._feed, self._loop = make_feed(), loop
-        channel = partial(tenant_key, keyspace.namespace)
-        mirror = Mirror(self._feed, channel, self.stats, most=self._tenants, life=self._life(keyspace))
+        feed = self._feed
+        mirror = Mirror(feed, partial(tenant_key, keyspace.namespace), self.stats, most=self._tenants)
         self._mirrors[keyspace.namespace] = mirror
         try:
             yield
         finally:
-            del self._mirrors[keyspace.namespace]
-            mirror.close()
-            if not self._mirrors:
-                feed, self._feed, self._loop = self._feed, None, None
-                await feed.aclose()
+            if self._feed is feed:
+                del self._mirrors[keyspace.namespace]
+                mirror.close()
+                if not self._mirrors:
+                    self._feed, self._loop = None, None
+                    await feed.aclose()
 
     def _life(self, keyspace: Keyspace) -> float:
         return min(self._seconds, keyspace.expiry / _PART_OF_EXPIRY)

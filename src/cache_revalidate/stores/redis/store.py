@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
@@ -25,7 +25,7 @@ from cache_revalidate.stores.redis.mirroring import Mirroring
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.types import Changes, Tokens
@@ -167,12 +167,10 @@ class RedisStore(CopyStore):
 
     async def drop(self, keyspace: Keyspace, changes: Changes) -> None:
         """Forget the tokens of these tenants' models, here, in Redis, and in all processes that hear of it."""
-        self._mirroring.drop(keyspace, changes)
         await self._write("drop", keyspace, changes)
 
     def drop_sync(self, keyspace: Keyspace, changes: Changes) -> None:
         """Forget the tokens of these tenants' models, here, in Redis, and in all processes that hear of it."""
-        self._mirroring.drop(keyspace, changes)
         self._write_sync("drop", keyspace, changes)
 
     async def check(self) -> None:
@@ -182,11 +180,9 @@ class RedisStore(CopyStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
-        async with super().running(keyspace):
-            client = (await self._connected()).client
-            make_feed = partial(Feed, client, self._mirroring.stats, patience=self._timeout, name=self._name)
-            async with self._mirroring.running(keyspace, make_feed):
-                yield
+        make_feed = partial(Feed, self._client, self._mirroring.stats, patience=self._timeout, name=self._name)
+        async with super().running(keyspace), self._mirroring.running(keyspace, make_feed):
+            yield
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
@@ -217,16 +213,32 @@ class RedisStore(CopyStore):
 
     async def _write(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
-        answers = await self._ask([partial(_run, call) for call in calls])
-        held = {tenant: tokens for answer in answers for tenant, tokens in answer.items()}
-        self._mirroring.raise_tokens(keyspace, held)
+        with self._mirrored(operation, keyspace, changes) as held:
+            for answer in await self._ask([partial(_run, call) for call in calls]):
+                held.update(answer)
         return held
 
     def _write_sync(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         calls = self._calls(operation, keyspace, changes)
-        held = self._ask_sync(lambda client: _run_all_sync(client, calls))
-        self._mirroring.raise_tokens(keyspace, held)
+        with self._mirrored(operation, keyspace, changes) as held:
+            held.update(self._ask_sync(lambda client: _run_all_sync(client, calls)))
         return held
+
+    @contextmanager
+    def _mirrored(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> Iterator[dict[str, Tokens]]:
+        """Give a place for what Redis answers to a write, which the mirror is then raised to."""
+        held: dict[str, Tokens] = {}
+        if operation == "drop":
+            self._mirroring.drop(keyspace, changes)
+        try:
+            yield held
+        except BaseException:
+            # Redis may have done it all the same, or not: whoever asks next, asks Redis.
+            self._mirroring.drop(keyspace, changes)
+            raise
+        if operation == "drop":  # once more, for what was read meanwhile
+            self._mirroring.drop(keyspace, changes)
+        self._mirroring.raise_tokens(keyspace, held)
 
     def _calls(self, operation: Operation, keyspace: Keyspace, changes: Changes) -> list[ScriptCall]:
         """Return the calls to be made: one, but in a cluster, where each tenant is a slot, one per tenant."""
@@ -269,6 +281,11 @@ class RedisStore(CopyStore):
             self._resume_at = time.monotonic() + _PAUSE
             self._outage = str(failure)
         return failure
+
+    def _client(self) -> AsyncClient | None:
+        """Return the running loop's client, if there is one."""
+        connection = self._connections.get(asyncio.get_running_loop())
+        return None if connection is None else connection.client
 
     async def _connected(self) -> _Connection:
         """Return the running loop's connection: redis-py's connections work in the loop that made them alone."""
