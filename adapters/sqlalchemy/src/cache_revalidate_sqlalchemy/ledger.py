@@ -3,6 +3,8 @@
 The order of a fold's statements is the protocol: each has to see what was committed before it, not before the fold.
 So a fold runs at READ COMMITTED, and looks for pending rows in a later statement than the one that locks. A lock by
 SKIP LOCKED, one statement for both, or ids that were read before the lock would lose bumps or repeat tokens.
+
+On PostgreSQL a function does all of that in one call (`calling`, `fold.sql`). What it can't do is done here.
 """
 
 from __future__ import annotations

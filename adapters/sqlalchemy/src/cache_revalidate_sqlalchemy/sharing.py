@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from cache_revalidate_sqlalchemy.pending import Pairs, merge
+from cache_revalidate_sqlalchemy.pending import Pairs, add
 
 if TYPE_CHECKING:
     from cache_revalidate_sqlalchemy.copies import Changes, Tokens
@@ -23,15 +23,16 @@ _PATIENCE: Final = 0.05
 
 
 class Batch:
-    """Those who wait for one answer."""
+    """What is asked next, and those who wait for the answer."""
 
     def __init__(self) -> None:
         self.pairs: Pairs = {}
-        loop = asyncio.get_running_loop()
-        self.answer: asyncio.Future[dict[str, Tokens]] = loop.create_future()
-        # Whoever asked may be cancelled, and nobody left to be told.
-        self.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self.waiting: list[asyncio.Future[dict[str, Tokens]]] = []
         self.patience: asyncio.TimerHandle | None = None
+
+    def undecided(self) -> Iterator[asyncio.Future[dict[str, Tokens]]]:
+        """Yield those who still wait: whoever was cancelled does not."""
+        return (waiter for waiter in self.waiting if not waiter.done())
 
 
 class Sharing(Generic[_K]):
@@ -46,15 +47,19 @@ class Sharing(Generic[_K]):
 
     async def ask(self, key: _K, changes: Changes) -> dict[str, Tokens]:
         """Return the answer for `changes`; being cancelled cancels no other who shares it."""
+        loop = asyncio.get_running_loop()
         batch = self._waiting.get(key)
         if batch is None:
             batch = self._waiting[key] = Batch()
             if key in self._leading:
-                batch.patience = asyncio.get_running_loop().call_later(_PATIENCE, self._lose_patience, key, batch)
+                batch.patience = loop.call_later(_PATIENCE, self._lose_patience, key, batch)
             else:
                 self._begin(key)
-        merge(batch.pairs, {tenant: {*models} for tenant, models in changes.items()})
-        answer = await asyncio.shield(batch.answer)
+        for tenant, models in changes.items():
+            add(batch.pairs, tenant, models)
+        waiter: asyncio.Future[dict[str, Tokens]] = loop.create_future()
+        batch.waiting.append(waiter)
+        answer = await waiter
         return {tenant: {model: answer[tenant][model] for model in models} for tenant, models in changes.items()}
 
     def _lose_patience(self, key: _K, batch: Batch) -> None:
@@ -75,12 +80,15 @@ class Sharing(Generic[_K]):
                 try:
                     answer = await self._run(key, batch.pairs)
                 except asyncio.CancelledError:
-                    batch.answer.cancel()
+                    for waiter in batch.undecided():
+                        waiter.cancel()
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is told to those who wait
-                    batch.answer.set_exception(error)
+                    for waiter in batch.undecided():
+                        waiter.set_exception(error)
                 else:
-                    batch.answer.set_result(answer)
+                    for waiter in batch.undecided():
+                        waiter.set_result(answer)
         finally:
             self._leading[key] -= 1
             if not self._leading[key]:
