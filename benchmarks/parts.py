@@ -16,6 +16,7 @@ PARTS: Final[Mapping[str, str]] = {
     "writers": "writers",
     "visibility": "visibility",
     "growth": "growth",
+    "scale": "scale.part",
 }
 """Their names, and their modules; a module is imported when its part runs, because each has its own needs."""
 

@@ -17,7 +17,7 @@ def asking(path: str = "/a", query: bytes = b"", headers: HeaderList | None = No
 
 def entity_tag(tag: str, tokens: Tokens, scope: Scope, selecting: Collection[bytes] = ()) -> bytes:
     """Return the entity tag of what a request asks for."""
-    return freshness.entity_tag(tag, tokens, Questions((), selecting).of(scope).resource)
+    return freshness.entity_tag(tag, tokens, Questions((), selecting).of(scope)[2])
 
 
 def test_a_validator_belongs_to_one_request_target() -> None:

@@ -23,7 +23,7 @@ class Answer:
         """Return this as ASGI messages: new ones each time, as whoever is further out may change what it is sent."""
         return (
             {"type": "http.response.start", "status": self.status, "headers": [*self.headers]},
-            {"type": "http.response.body", "body": self.body_for(method)},
+            {"type": "http.response.body", "body": b"" if method == "HEAD" else self.body},
         )
 
     async def send(self, send: Send, *, method: str) -> None:

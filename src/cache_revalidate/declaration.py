@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
     from cache_revalidate.access import FindCaller
     from cache_revalidate.policy import CachePolicy
-    from cache_revalidate.question import Question, Resource
+    from cache_revalidate.question import Resource
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Scope, Tokens, Viewer
 
 Decision: TypeAlias = Answer | Freshness
 """The 304 that answers a request; or what the app's answer is to be marked with."""
-
-_Key: TypeAlias = "tuple[Declaration, str | None, str, Resource, tuple[tuple[str, str], ...]]"
-
-# One for all declarations of a process, so that their number does not multiply what it holds: about 10 MB, as what
-# callers make long is not kept.
-_known: Final[Memo[_Key, Freshness]] = Memo(8192)
-_LONGEST_KEPT: Final = 1024
 
 
 class Declaration:
@@ -101,38 +94,48 @@ class Declaration:
 
     def decide_at_once(self, scope: Scope, tenant: str, viewer: Viewer) -> Decision | None:
         """Return the decision on a GET or HEAD of a caller who may see the tenant; None if it takes the store."""
-        question = self._questions.of(scope)
-        tokens = self._revalidator.held(tenant, self._models, question.shown)
-        return None if tokens is None else self._decision(question, tenant, viewer, tokens)
+        if_none_match, shown, resource = self._questions.of(scope)
+        tokens = self._revalidator.held(tenant, self._models, shown)
+        if tokens is None:
+            return None
+        freshness = self._freshness(tenant, viewer, resource, tokens)
+        return freshness.not_modified(if_none_match) or freshness
 
     async def decide_by_store(self, scope: Scope, tenant: str, viewer: Viewer) -> Decision:
         """Return the decision once the store has answered; one that is away leaves the answer without validator."""
-        question = self._questions.of(scope)
+        if_none_match, shown, resource = self._questions.of(scope)
         try:
-            tokens = await self._revalidator.read(tenant, self._models, question.shown)
+            tokens = await self._revalidator.read(tenant, self._models, shown)
         except StoreError:
-            return self._freshness(question, tenant, viewer, None)
-        return self._decision(question, tenant, viewer, tokens)
+            return self._made(tenant, viewer, resource, None)
+        freshness = self._freshness(tenant, viewer, resource, tokens)
+        return freshness.not_modified(if_none_match) or freshness
 
-    def _decision(self, question: Question, tenant: str, viewer: Viewer, tokens: Tokens) -> Decision:
-        resource = question.resource
-        key = (self, None if viewer is EVERYONE else viewer, tenant, resource, tuple(tokens.items()))
-        freshness = _known.get(key)
-        if freshness is None:
-            freshness = self._freshness(question, tenant, viewer, tokens)
+    def _freshness(self, tenant: str, viewer: Viewer, resource: Resource, tokens: Tokens) -> Freshness:
+        """Return what follows from `tokens`: what was worked out last, if they are still the same."""
+        key = (self, None if viewer is EVERYONE else viewer, tenant, resource)
+        freshness = _latest.get(key)
+        if freshness is None or freshness.tokens != tokens:
+            freshness = self._made(tenant, viewer, resource, tokens)
             if length(resource) <= _LONGEST_KEPT:
-                _known.put(key, freshness)
-        return freshness.not_modified(question.if_none_match) or freshness
+                _latest.put(key, freshness)
+        return freshness
 
-    def _freshness(self, question: Question, tenant: str, viewer: Viewer, tokens: Tokens | None) -> Freshness:
+    def _made(self, tenant: str, viewer: Viewer, resource: Resource, tokens: Tokens | None) -> Freshness:
         return Freshness(
             self._policy,
             self._own_headers,
             tenant=tenant,
             tag=self._revalidator.tag(viewer),
-            resource=question.resource,
+            resource=resource,
             tokens=tokens,
         )
+
+
+# By declaration, viewer (None for everyone), tenant and resource. One for all declarations of a process, so that their
+# number does not multiply what it holds: about 10 MB, as what callers make long is not kept.
+_latest: Final[Memo[tuple[Declaration, str | None, str, Resource], Freshness]] = Memo(8192)
+_LONGEST_KEPT: Final = 1024
 
 
 def path_tenant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cache_revalidate.answer import Answer, not_modified, problem
 from cache_revalidate.exceptions import InvalidTenantError, Refused, StoreError
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cache_revalidate.access import FindCaller
-    from cache_revalidate.question import Question, Resource
+    from cache_revalidate.question import Resource
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import HeaderList, Scope, Tokens, Viewer
 
 DEFAULT_KEYS_PATH: Final = "/api/v1/accounts/{account_id:int}/cache_keys"
 KEYS_CACHE_CONTROL: Final = CacheControl(max_age=10, stale_while_revalidate=300)
 ALLOWED_METHODS: Final = "GET, HEAD"
-
-_Key: TypeAlias = "tuple[KeysEndpoint, str | None, Resource, tuple[tuple[str, str], ...]]"
 
 
 @dataclass
@@ -46,14 +44,10 @@ class CacheKeys:
 class _Answers(NamedTuple):
     """What one viewer is answered at one set of tokens."""
 
+    tokens: Tokens
     etag: bytes
     full: Answer
     unmodified: Answer
-
-
-# One for all endpoints of a process, which are few.
-_known: Final[Memo[_Key, _Answers]] = Memo(4096)
-_LONGEST_KEPT: Final = 1024
 
 
 def method_not_allowed() -> Answer:
@@ -105,37 +99,40 @@ class KeysEndpoint:
 
     def decide_at_once(self, scope: Scope, tenant: str, viewer: Viewer) -> Answer | None:
         """Return the answer to a GET or HEAD of a caller who may see the tenant; None if it takes the store."""
-        question = self._questions.of(scope)
-        tokens = self._revalidator.held(tenant, self._revalidator.models, question.shown)
-        return None if tokens is None else self._answer(question, viewer, tokens)
+        field, shown, resource = self._questions.of(scope)
+        tokens = self._revalidator.held(tenant, self._revalidator.models, shown)
+        return None if tokens is None else self._answer(viewer, resource, tokens, field)
 
     async def decide_by_store(self, scope: Scope, tenant: str, viewer: Viewer) -> Answer:
         """Return the answer once the store has answered, or fails to."""
-        question = self._questions.of(scope)
+        field, shown, resource = self._questions.of(scope)
         try:
-            tokens = await self._revalidator.read(tenant, self._revalidator.models, question.shown)
+            tokens = await self._revalidator.read(tenant, self._revalidator.models, shown)
         except StoreError:
             return problem(
                 503,
                 "The store of version tokens does not answer: take what you hold for stale.",
                 (b"retry-after", b"1"),
             )
-        return self._answer(question, viewer, tokens)
+        return self._answer(viewer, resource, tokens, field)
 
-    def _answer(self, question: Question, viewer: Viewer, tokens: Tokens) -> Answer:
-        field, _, resource = question
-        key = (self, None if viewer is EVERYONE else viewer, resource, tuple(tokens.items()))
-        answers = _known.get(key)
-        if answers is None:
-            answers = self._answers(resource, self._revalidator.tag(viewer), tokens)
+    def _answer(self, viewer: Viewer, resource: Resource, tokens: Tokens, field: bytes | None) -> Answer:
+        key = (self, None if viewer is EVERYONE else viewer, resource)
+        answers = _latest.get(key)
+        if answers is None or answers.tokens != tokens:
+            answers = self._made(resource, self._revalidator.tag(viewer), tokens)
             if length(resource) <= _LONGEST_KEPT:
-                _known.put(key, answers)
-        is_current = field is not None and if_none_match(field, answers.etag)
-        return answers.unmodified if is_current else answers.full
+                _latest.put(key, answers)
+        return answers.unmodified if field is not None and if_none_match(field, answers.etag) else answers.full
 
-    def _answers(self, resource: Resource, tag: str, tokens: Tokens) -> _Answers:
+    def _made(self, resource: Resource, tag: str, tokens: Tokens) -> _Answers:
         etag = entity_tag(tag, tokens, resource)
         headers: HeaderList = [(b"etag", etag), *self._headers]
         body = json.dumps({"cache_keys": tokens, "tag": tag}, separators=(",", ":")).encode("ascii")
         of_body = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
-        return _Answers(etag, Answer(200, (*headers, *of_body), body), not_modified(headers))
+        return _Answers(tokens, etag, Answer(200, (*headers, *of_body), body), not_modified(headers))
+
+
+# By endpoint, viewer (None for everyone) and resource; one for all endpoints of a process, which are few.
+_latest: Final[Memo[tuple[KeysEndpoint, str | None, Resource], _Answers]] = Memo(4096)
+_LONGEST_KEPT: Final = 1024

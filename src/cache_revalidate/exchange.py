@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +80,11 @@ class Exchange:
         return self.method in CONDITIONAL_METHODS
 
     @property
+    def is_safe(self) -> bool:
+        """Whether the method is one that writes nothing (RFC 9110 section 9.2.1)."""
+        return self.method in SAFE_METHODS
+
+    @property
     def is_declared(self) -> bool:
         """Whether the answer to come is that of a declared route, to a caller who may see it."""
         return self._freshness is not None
@@ -114,32 +119,38 @@ class Exchange:
             binding = collect_bound(self.revalidator)
             self._bindings = binding.record
             return binding
-        if self.method in SAFE_METHODS:
+        if self.is_safe:
             return nullcontext()
         minting = collect_minted(self.revalidator)
         self._minted = minting.record
         return minting
 
-    async def marked(self, status: int, headers: HeaderList) -> HeaderList:
-        """Return the headers of the app's answer, marked as its method and status ask for."""
+    def marked(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
+        """Return the headers of the app's answer: marked, if it is that of a declared route and a success."""
         if self._freshness is not None:
             own = [(name.lower(), value) for name, value in headers]
             if _is_success(status) or _is_own_not_modified(status, own):
                 return self._bound(self._freshness).marked(own)
-        if self._minted and (tokens := await self._shown_minted()) and not _names_tokens(headers):
-            return [*headers, (b"cache-keys", cache_keys_field(tokens))]
-        return headers
+        return [(name, value) for name, value in headers]
+
+    async def naming_minted(self, headers: HeaderList) -> HeaderList:
+        """Return the headers of an answer to a write, with the tokens that it minted, if they may be seen."""
+        tokens = await self._shown_minted()
+        if not tokens or any(name.lower() == b"cache-keys" for name, _ in headers):
+            return headers
+        return [*headers, (b"cache-keys", cache_keys_field(tokens))]
 
     def holds(self, status: int, headers: HeaderList) -> bool:
         """Say whether the client holds what a declared route has answered, by the entity tag in its `headers`.
 
-        It may be one of the app's own, or that of a snapshot which the handler has bound.
+        It may be one of the app's own, or that of a snapshot which the handler has bound. The one that was expected is
+        none that the client holds: that was seen before the handler ran.
         """
-        if self._freshness is None or status != 200:  # noqa: PLR2004
+        if self._freshness is None or status != 200 or (b"etag", self._freshness.etag) in headers:  # noqa: PLR2004
             return False
-        field, _, _ = _fields.find(self._headers)
-        etag = None if field is None else joined(headers, b"etag")
-        return field is not None and etag is not None and if_none_match(field, etag)
+        etag = joined(headers, b"etag")
+        if_none_match_field, _, _ = _fields.find(self._headers)
+        return etag is not None and if_none_match_field is not None and if_none_match(if_none_match_field, etag)
 
     def complete(self) -> None:
         """Note that the last part of the answer is sent."""
@@ -156,6 +167,8 @@ class Exchange:
 
     async def _shown_minted(self) -> Tokens:
         """Return the tokens that this write minted of the path's tenant, else of its only one, if they may be seen."""
+        if not self._minted:
+            return {}
         tenant = self._tenant
         if tenant is None and len(self._minted) == 1:
             (tenant,) = self._minted
@@ -173,7 +186,3 @@ def _is_success(status: int) -> bool:
 def _is_own_not_modified(status: int, headers: HeaderList) -> bool:
     """Say whether the app has itself found that the client holds its own tag, and not merely one of ours."""
     return status == 304 and joined(headers, b"etag") is not None  # noqa: PLR2004
-
-
-def _names_tokens(headers: HeaderList) -> bool:
-    return any(name.lower() == b"cache-keys" for name, _ in headers)

@@ -38,7 +38,18 @@ class Freshness:
     them are bytes and tuples, and new lists.
     """
 
-    __slots__ = ("_added", "_cache_keys", "_unmodified", "etag", "own_headers", "policy", "resource", "tag", "tenant")
+    __slots__ = (
+        "_added",
+        "_cache_keys",
+        "_unmodified",
+        "etag",
+        "own_headers",
+        "policy",
+        "resource",
+        "tag",
+        "tenant",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -55,12 +66,13 @@ class Freshness:
         self.tenant: Final = tenant
         self.tag: Final = tag
         self.resource: Final = resource
+        self.tokens: Final = tokens
         self.etag: Final = None if tokens is None else entity_tag(tag, tokens, resource)
         self._cache_keys: Final = cache_keys_field(tokens or {})
         # Made when they are first asked for: what is added to an answer whose app says nothing that concerns us, and
         # the 304 beside the app's own headers that it repeats.
         self._added: tuple[tuple[bytes, bytes], ...] | None = None
-        self._unmodified: tuple[object, Answer] | None = None
+        self._unmodified: tuple[object, Answer | None] = None, None
 
     def bound_to(self, bindings: Bindings) -> Freshness:
         """Return what the answer of a handler is validated with that has bound the snapshots it read from.
@@ -85,14 +97,16 @@ class Freshness:
         if if_none_match_field is None or self.etag is None or not if_none_match(if_none_match_field, self.etag):
             return None
         repeated = self.own_headers.recall(self.etag)
-        if self._unmodified is None or self._unmodified[0] is not repeated:
-            self._unmodified = repeated, not_modified(self._marked(list(repeated), self.etag))
-        return self._unmodified[1]
+        made_of, answer = self._unmodified
+        if answer is None or made_of is not repeated:
+            answer = not_modified(self._marked(list(repeated), self.etag))
+            self._unmodified = repeated, answer
+        return answer
 
     def marked(self, own: HeaderList) -> HeaderList:
         """Return the headers of the app's answer, in lower case, with the validator's added; the app's own ones win."""
-        if self.etag is not None and _CONCERNING.isdisjoint([name for name, _ in own]):
-            self.own_headers.remember(self.etag, ())
+        if self.etag is not None and _CONCERNING.isdisjoint(dict(own)):
+            self.own_headers.forget(self.etag)
             if self._added is None:
                 self._added = tuple(self._marked([], self.etag))
             return [*own, *self._added]

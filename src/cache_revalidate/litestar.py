@@ -341,8 +341,8 @@ def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
 async def _name_minted(message: LitestarMessage, scope: LitestarScope) -> None:
     """Mark the answer to a write again: a `before_send` hook may just have committed, and minted tokens."""
     exchange = Exchange.of(cast("Scope", scope))
-    if message["type"] == "http.response.start" and exchange is not None and not exchange.is_conditional:
-        message["headers"] = await exchange.marked(message["status"], list(message["headers"]))
+    if message["type"] == "http.response.start" and exchange is not None and not exchange.is_safe:
+        message["headers"] = await exchange.naming_minted([(name, value) for name, value in message["headers"]])
 
 
 async def _withdraw(exception: Exception, scope: LitestarScope) -> None:  # noqa: ARG001

@@ -80,6 +80,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         self.app: Final = app
         self._revalidator = checked_revalidator(revalidator)
         self._authorize = checked_authorize(authorize)
+        self._connection = type(self).connection_class
         keys = KeysEndpoint(revalidator, cache_control=keys_cache_control, vary=vary)
         targets: dict[str, _Target] = _declarations(revalidator, routes)
         if keys_path is not None:
@@ -99,11 +100,12 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        match = self._table.match(local_path(scope))
-        if match is None and scope["method"] in SAFE_METHODS:
+        method = scope["method"]
+        match = self._table.match(local_path(scope) if scope.get("root_path") else scope["path"])
+        if match is None and method in SAFE_METHODS:
             await self.app(scope, receive, send)
             return
-        if match is None or scope["method"] not in CONDITIONAL_METHODS or scope.get(SCOPE_KEY) is not None:
+        if match is None or method not in CONDITIONAL_METHODS or scope.get(SCOPE_KEY) is not None:
             await self._generally(match, scope, receive, send)
             return
         # The fast lane. A caller who holds what is current is answered without another coroutine, if `authorize` is a
@@ -112,7 +114,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         decision: Decision | None
         try:
             tenant = match.tenant(self._revalidator.tenant)
-            viewer = asked_viewer(self._authorize, type(self).connection_class(scope), tenant)
+            viewer = asked_viewer(self._authorize, self._connection(scope), tenant)
             if not isinstance(viewer, str) and viewer is not EVERYONE:
                 viewer = await viewer
         except (InvalidTenantError, Refused) as refused:
@@ -122,7 +124,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
             if decision is None:
                 decision = await target.decide_by_store(scope, tenant, viewer)
         if isinstance(decision, Answer):
-            start, body = decision.messages(scope["method"])
+            start, body = decision.messages(method)
             await send(start)
             await send(body)
         elif decision is not None and isinstance(target, Declaration):
@@ -172,7 +174,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         return Caller(tenant, await self._viewer(scope, tenant))
 
     async def _viewer(self, scope: Scope, tenant: str) -> Viewer:
-        return await viewer_of(self._authorize, type(self).connection_class(scope), tenant)
+        return await viewer_of(self._authorize, self._connection(scope), tenant)
 
     def _refuse_second_middleware(self, app: object) -> None:
         for _ in range(_DEEPEST):

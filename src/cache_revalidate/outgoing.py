@@ -45,22 +45,21 @@ class _Outgoing:
     async def send(self, message: Message) -> None:
         """Send a message of the app's on."""
         if message["type"] == "http.response.start":
-            await self._start(message)
+            status, exchange = message["status"], self._exchange
+            headers = exchange.marked(status, message.get("headers", ()))
+            if not exchange.is_safe:
+                headers = await exchange.naming_minted(headers)
+            if exchange.holds(status, headers):
+                self._drops_body = True
+                kept = [header for header in headers if not _describes_content(header[0])]
+                await not_modified(kept).send(self._send, method=exchange.method)
+            else:
+                await self._send({**message, "headers": headers})
             return
         if not self._drops_body:
             await self._send(message)
         if message["type"] in _PARTS and not message.get("more_body", False):
             self._exchange.complete()
-
-    async def _start(self, message: Message) -> None:
-        status = message["status"]
-        headers = await self._exchange.marked(status, [(name, value) for name, value in message.get("headers", ())])
-        if self._exchange.holds(status, headers):
-            self._drops_body = True
-            kept = [header for header in headers if not _describes_content(header[0])]
-            await not_modified(kept).send(self._send, method=self._exchange.method)
-        else:
-            await self._send({**message, "headers": headers})
 
 
 def _describes_content(name: bytes) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cache_revalidate.types import HeaderList
+
 _REMEMBERED_ANSWERS: Final = 4096
 _REPEATED: Final = frozenset((b"cache-control", b"vary", b"content-location", b"expires"))
 
@@ -29,7 +31,7 @@ class OwnHeaders:
         self._warned_of = {b"*"}
         self._warned_of_unbound = False
 
-    def remember(self, etag: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def remember(self, etag: bytes, headers: HeaderList) -> None:
         """Keep those of an answer's headers that its 304 has to repeat."""
         if repeated := _repeated(headers):
             self._held[etag] = repeated
@@ -37,7 +39,11 @@ class OwnHeaders:
             if len(self._held) > _REMEMBERED_ANSWERS:
                 self._held.popitem(last=False)
         else:
-            self._held.pop(etag, None)
+            self.forget(etag)
+
+    def forget(self, etag: bytes) -> None:
+        """Keep none of an answer's headers: the app says nothing in them that its 304 has to repeat."""
+        self._held.pop(etag, None)
 
     def recall(self, etag: bytes) -> tuple[tuple[bytes, bytes], ...]:
         """Return what was kept of the answer that `etag` belongs to: the very same until it is remembered anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cache_revalidate.http.cache_keys import shown_tokens
 from cache_revalidate.http.request_fields import RequestFields
@@ -20,16 +20,11 @@ the headers choose of it (RFC 9110 section 12.1).
 """
 
 
-class Question(NamedTuple):
-    """What one request asks."""
+Question: TypeAlias = "tuple[bytes | None, Tokens | None, Resource]"
+"""What one request asks: its If-None-Match, the tokens of the models at stake that it shows, and the resource.
 
-    if_none_match: bytes | None
-    """What the client holds; None if it does not say, or if the app has to judge another precondition first."""
-
-    shown: Tokens | None
-    """The tokens that the client knows, of the models at stake."""
-
-    resource: Resource
+The first is None also where the app has to judge another precondition first. A bare tuple, as one is made a request.
+"""
 
 
 class Questions:
@@ -50,7 +45,7 @@ class Questions:
         """Return what is asked in `scope`, as it is now: a middleware on the way to the handler may rewrite it."""
         if_none_match, cache_keys, selected = self._fields.find(scope["headers"])
         shown = None if cache_keys is None else shown_tokens(cache_keys, self._models)
-        return Question(if_none_match, shown, (scope["path"], scope.get("query_string", b""), selected))
+        return if_none_match, shown, (scope["path"], scope.get("query_string", b""), selected)
 
 
 def length(resource: Resource) -> int:

@@ -99,14 +99,11 @@ class Revalidator:
         self.stats: Final = Stats(mirror=self.store.mirror_stats)
         self.sync: Final = SyncDoor(self)
         self._canonical = canonical
+        self.has_default_canonical: Final = canonical is canonical_tenant
+        """Whether tenants are made canonical by `canonical_tenant`, which keeps every string as it is."""
         self._salt = salt
         self._epoch = epoch
         self._owed = _Owed()
-
-    @property
-    def has_default_canonical(self) -> bool:
-        """Whether tenants are made canonical by `canonical_tenant`, which keeps every string as it is."""
-        return self._canonical is canonical_tenant
 
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""

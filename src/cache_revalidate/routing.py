@@ -27,6 +27,10 @@ _TYPES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "str": ("[^/]+", str),
 }
 
+# Of the paths that matched lately, so many are known, none of them longer.
+_MOST_KEPT: Final = 8192
+_LONGEST_KEPT: Final = 256
+
 # Up to so many candidates are tried one by one: that costs less than to tell them apart first.
 _FEW: Final = 4
 
@@ -44,13 +48,23 @@ class Match(Generic[TargetT]):
     convert: Callable[[str], object]
     """Makes the tenant's value of the segment, as the pattern's type says."""
 
+    is_typed: bool
+    """Whether that value is all that the tenant follows from, and not what a function of the app's own says today."""
+
+    _tenant: str | None = None
+
     def tenant(self, canonical: Callable[[object], str]) -> str:
         """Return the canonical tenant; raise `InvalidTenantError` if the segment can't be one."""
+        if self._tenant is not None:
+            return self._tenant
         try:
             value = self.convert(self.segment)
         except ValueError as error:  # an int of more digits than Python converts
             raise InvalidTenantError("The tenant in this path is not valid.") from error
-        return canonical(value)
+        tenant = canonical(value)
+        if self.is_typed:
+            self._tenant = tenant
+        return tenant
 
 
 class RouteTable(Generic[TargetT]):
@@ -73,6 +87,8 @@ class RouteTable(Generic[TargetT]):
             segments = pattern.split("/")
             last = _literal_positions(segments)[-1]
             endings.setdefault(len(segments) - last, {}).setdefault(segments[last], []).append(route)
+        self._is_typed = needs_type
+        self._recent: dict[str, Match[TargetT]] = {}
         self._farthest = max(endings, default=1)
         self._endings = [
             (place, {segment: _group(routes) for segment, routes in by_segment.items()})
@@ -81,6 +97,9 @@ class RouteTable(Generic[TargetT]):
 
     def match(self, path: str) -> Match[TargetT] | None:
         """Return what `path` matches, None if it matches nothing; of several patterns the first declared wins."""
+        recent = self._recent.get(path)
+        if recent is not None:
+            return recent
         segments = path.rsplit("/", self._farthest)
         candidates: Sequence[_Route[TargetT]] = ()
         for place, groups in self._endings:
@@ -90,8 +109,16 @@ class RouteTable(Generic[TargetT]):
                 candidates = _in_order(candidates, routes) if candidates else routes
         for route in candidates:
             if (found := route.fullmatch(path)) is not None:
-                return Match(route.target, found[1], route.convert)
+                match = Match(route.target, found[1], route.convert, self._is_typed)
+                self._remember(path, match)
+                return match
         return None
+
+    def _remember(self, path: str, match: Match[TargetT]) -> None:
+        if len(path) <= _LONGEST_KEPT:
+            if len(self._recent) >= _MOST_KEPT:
+                self._recent.clear()
+            self._recent[path] = match
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +176,7 @@ def local_path(scope: Scope) -> str:
     is there, at a segment's end.
     """
     path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if not root:
-        return path
-    root = root.rstrip("/")
+    root: str = scope.get("root_path", "").rstrip("/")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return path[len(root) :]
     return path

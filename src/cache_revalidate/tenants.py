@@ -28,6 +28,8 @@ def canonical_tenant(value: object) -> str:
     A string stays as it is: an app whose tenants have several spellings (upper and lower case, say) gives the
     revalidator a function of its own.
     """
+    if type(value) is int and 0 <= value < _TOO_LARGE:  # as most are
+        return str(value)
     if isinstance(value, str):
         return checked_tenant(value)
     if isinstance(value, int) and not isinstance(value, bool):

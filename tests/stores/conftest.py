@@ -1,7 +1,9 @@
 """Fixtures of the tests of stores."""
 
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -9,7 +11,7 @@ import redis
 from cache_revalidate import Keyspace
 from cache_revalidate.stores.redis import RedisStore
 from tests.support.redis_replication import client_of
-from tests.support.servers import RedisServer
+from tests.support.servers import HOST, RedisServer
 
 
 @pytest.fixture
@@ -37,3 +39,25 @@ async def open_store() -> AsyncIterator[Callable[..., RedisStore]]:
     yield open_store
     for store in opened:
         await store.aclose()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give a self-signed certificate for the loopback address, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    options = ["-days", "1", "-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    return certificate, key

@@ -134,7 +134,7 @@ def test_an_event_adds_nothing(desk: Desk) -> None:
 
 
 def test_an_event_is_merged_into_a_reading_in_flight(desk: Desk) -> None:
-    """A reader whose answer is older than an event that overtook it is told, and the mirror holds, the event's token."""
+    """When an event overtakes an older answer, the reader is told, and the mirror holds, the event's token."""
     desk.warm("1")
     reading = desk.begin("1")
     desk.hear("1", label=token(9), inbox=token(8))

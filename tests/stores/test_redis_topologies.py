@@ -1,6 +1,5 @@
 """The store in Redis over a Unix socket, over TLS, behind sentinels and in a cluster."""
 
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -40,28 +39,6 @@ def cluster() -> Iterator[RedisCluster]:
     """Give a cluster of two nodes."""
     with redis_cluster(nodes=2, replicas=0) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Give a self-signed certificate for the loopback address, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    options = ["-days", "1", "-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST}"]
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
-    subprocess.run([*command, *options], check=True, capture_output=True)
-    return certificate, key
 
 
 async def test_database(open_store: OpenStore, redis_server: RedisServer, keyspace: Keyspace) -> None:

@@ -16,13 +16,13 @@ from adapters.sqlalchemy.tests.desk import (
     new_revalidator,
     sync_engine,
 )
-from adapters.sqlalchemy.tests.proxy import Proxy
 from sqlalchemy import Connection, Engine, event, insert, make_url, select, text
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from tests.support.fixtures import PostgresDatabase
+from tests.support.proxy import Proxy
 from tests.support.servers import PostgresServer
 
 from cache_revalidate_sqlalchemy import attach

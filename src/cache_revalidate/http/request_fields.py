@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 
 Header: TypeAlias = tuple[bytes, bytes]
 
-_READ: Final = frozenset((b"if-none-match", b"cache-keys"))
-_EVALUATED_BEFORE: Final = frozenset((b"if-match", b"if-unmodified-since"))
+_JUDGED: Final = frozenset((b"if-none-match", b"cache-keys", b"if-match", b"if-unmodified-since"))
 
 
 class RequestFields:
@@ -20,7 +19,7 @@ class RequestFields:
 
     def __init__(self, selecting: Collection[bytes] = ()) -> None:
         self._selecting = frozenset(selecting)
-        self._wanted = self._selecting | _READ | _EVALUATED_BEFORE
+        self._wanted = self._selecting | _JUDGED
 
     def find(self, headers: Iterable[Header]) -> tuple[bytes | None, bytes | None, tuple[Header, ...]]:
         """Return If-None-Match, Cache-Keys, and the selecting headers in order.
@@ -32,16 +31,17 @@ class RequestFields:
         if_none_match: bytes | None = None
         cache_keys: bytes | None = None
         selected: list[Header] = []
-        wanted, is_evaluated_before = self._wanted, False
+        wanted, selecting, is_evaluated_before = self._wanted, self._selecting, False
         for name, value in headers:
-            if name not in wanted:
-                continue
-            if name in self._selecting:
-                selected.append((name, value))
-            if name == b"if-none-match":
-                if_none_match = value if if_none_match is None else b"%b, %b" % (if_none_match, value)
-            elif name == b"cache-keys":
-                cache_keys = value if cache_keys is None else b"%b, %b" % (cache_keys, value)
-            elif name in _EVALUATED_BEFORE:
-                is_evaluated_before = True
+            if name in wanted:
+                if name in selecting:
+                    selected.append((name, value))
+                if name not in _JUDGED:
+                    continue
+                if name == b"if-none-match":
+                    if_none_match = value if if_none_match is None else b"%b, %b" % (if_none_match, value)
+                elif name == b"cache-keys":
+                    cache_keys = value if cache_keys is None else b"%b, %b" % (cache_keys, value)
+                else:
+                    is_evaluated_before = True
         return None if is_evaluated_before else if_none_match, cache_keys, tuple(selected)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _Held: TypeAlias = "OrderedDict[tuple[str, str], tuple[str, float]]"
 
+_NONE: Final[_Held] = OrderedDict()
+_MISSING: Final = ("", float("-inf"))
+
 # Where everyone may ask for every tenant, nothing else bounds what one caller can have minted.
 _MOST_TOKENS: Final = 250_000
 
@@ -47,12 +50,17 @@ class MemoryStore(CopyStore):
 
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
         """Return the tokens held, if all of them are; mint nothing."""
+        # What has expired is not dropped here, only passed over: this runs at every request.
+        expired = self._monotonic() - keyspace.expiry
+        tokens: Tokens = {}
         with self._lock:
-            held = self._unexpired(keyspace)
-            try:
-                return {model: held[tenant, model][0] for model in models}
-            except KeyError:
-                return None
+            held = self._minted.get(keyspace.namespace, _NONE)
+            for model in models:
+                token, minted = held.get((tenant, model), _MISSING)
+                if minted <= expired:
+                    return None
+                tokens[model] = token
+        return tokens
 
     async def bump(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Mint a larger token for each change."""

@@ -1,4 +1,4 @@
-"""Triggers in Alembic's migrations: two operations, and autogenerate, which writes them.
+"""Triggers in Alembic's migrations: two operations, and autogenerate, which writes them; and the function that folds.
 
 In `env.py` import this module, and name the app's triggers in `context.configure(cache_revalidate_triggers=triggers)`.
 On other databases than PostgreSQL the operations do nothing, so that one history of migrations serves them all.
@@ -19,6 +19,7 @@ except ImportError as error:
     ) from error
 
 from cache_revalidate import ConfigurationError
+from cache_revalidate_sqlalchemy.alembic_function import CreateCacheFunction, DropCacheFunction
 from cache_revalidate_sqlalchemy.tables import PENDING
 from cache_revalidate_sqlalchemy.triggers import Triggers
 from cache_revalidate_sqlalchemy.triggers.installer import Installer, MissingTableError
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from alembic.operations.ops import UpgradeOps
 
-__all__ = ["CreateCacheTriggers", "DropCacheTriggers", "Note", "Step"]
+__all__ = [
+    "CreateCacheFunction",
+    "CreateCacheTriggers",
+    "DropCacheFunction",
+    "DropCacheTriggers",
+    "Note",
+    "Step",
+]
 
 OPTION: Final = "cache_revalidate_triggers"
 

@@ -37,6 +37,7 @@ class Copies:
         self._is_away = False
         self._failed_at = 0.0
         self._dirty: dict[str, Dirty] = {}
+        self._keyspaces: dict[Keyspace, Keyspace] = {}
 
     @property
     def may_be_asked(self) -> bool:
@@ -50,6 +51,15 @@ class Copies:
     def look(self, keyspace: Keyspace, changes: Changes) -> Look:
         """Note that the database is about to be asked for some pairs."""
         return self._marks(keyspace).look(changes)
+
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return the copies of a tenant's models that are at hand; None if not all are, or one is not to be believed.
+
+        A request may be answered by this alone, so it is quick.
+        """
+        if self._store is None or self._marks(keyspace).among(tenant, models):
+            return None
+        return self._store.held(self._keyspace(keyspace), tenant, models)
 
     async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str], *, raises: bool) -> Tokens | None:
         """Return the copies of a tenant's models; None if they are not all there, or not to be believed.
@@ -136,11 +146,20 @@ class Copies:
         return True
 
     def _marks(self, keyspace: Keyspace) -> Dirty:
-        return self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _OUTLIVE))
+        dirty = self._dirty.get(keyspace.namespace)
+        if dirty is None:
+            # Two threads that come first make one each, and use the same.
+            dirty = self._dirty.setdefault(keyspace.namespace, Dirty(self._max_stale + _OUTLIVE))
+        return dirty
 
     def _keyspace(self, keyspace: Keyspace) -> Keyspace:
-        # Nothing held for a token may outlive the token.
-        return Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
+        """Return the keyspace of the copies."""
+        copied = self._keyspaces.get(keyspace)
+        if copied is None:
+            # Nothing held for a token may outlive the token.
+            copied = Keyspace(keyspace.namespace, min(self._max_stale, keyspace.expiry))
+            self._keyspaces[keyspace] = copied
+        return copied
 
     @contextmanager
     def _may_be_away(self, *, raises: bool = False) -> Iterator[None]:

@@ -144,11 +144,19 @@ class DurableStore(FoldingStore):
         tokens = self._ledger(keyspace).seen(connection, tenant, sorted(models))
         return {model: tokens.get(model) for model in sorted(models)}
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
+        """Return the copies that are at hand in this process, if they are all there and nothing is to be folded."""
+        return self._copies.held(keyspace, tenant, models)
+
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""
-        held = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
-        if held is not None:
-            return held
+        return await self.read_past(keyspace, tenant, models, {})
+
+    async def read_past(self, keyspace: Keyspace, tenant: str, models: Sequence[str], shown: Tokens) -> Tokens:
+        """Do as `read` does, and believe no copy that is older than what was shown: the database has the truth."""
+        copies = await self._copies.peek(keyspace, tenant, models, raises=not self._answers_from_database)
+        if copies is not None and all(token >= shown.get(model, "") for model, token in copies.items()):
+            return copies
         tokens = await self._in_time(self._shared().looks.ask((keyspace, tenant), {tenant: models}))
         return tokens[tenant]
 

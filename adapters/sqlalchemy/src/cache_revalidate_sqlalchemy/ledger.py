@@ -103,7 +103,8 @@ class Ledger:
 
     def note_alone(self, connection: Connection, changes: Mapping[str, Collection[str]]) -> None:
         """Insert pending rows in a transaction of their own, for changes that were made elsewhere."""
-        with connection.begin():
+        # On PostgreSQL it is one statement; on others it may be several, at the level that the engine is at.
+        with single_statement(connection) if connection.dialect.name == "postgresql" else connection.begin():
             self.note(connection, changes)
 
     def look_up(self, connection: Connection, tenant: str, models: Sequence[str], max_age: float) -> dict[str, str]:

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, func, select
 
 from cache_revalidate import CopyStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore
+from cache_revalidate_sqlalchemy.function import DropFold
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -92,6 +93,12 @@ def count_pending(engine: Engine) -> int:
     """Return how many pending rows there are."""
     with engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(TABLES.pending)) or 0
+
+
+def by_steps(engine: Engine) -> None:
+    """Drop the function that folds, as with tables that an older release made: folds take their steps one by one."""
+    with engine.begin() as connection:
+        connection.execute(DropFold(TABLES.versions))
 
 
 def empty(engine: Engine) -> None:

@@ -51,6 +51,10 @@ class FaultyCopies(CopyStore):
         """Fail: copies are raised."""
         raise NotImplementedError
 
+    def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> dict[str, str] | None:
+        """Return what is at hand, unless away."""
+        return None if self.mode == "away" else self.inner.held(keyspace, tenant, models)
+
     async def peek(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> dict[str, str]:
         """Peek, unless away."""
         if self.mode == "away":

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Label
 from adapters.sqlalchemy.tests.durable.databases import Database, count_pending, empty, revalidator_on
-from adapters.sqlalchemy.tests.proxy import Proxy
 from sqlalchemy import Engine, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util import await_only
+from tests.support.proxy import Proxy
 
 from cache_revalidate import Keyspace, MemoryStore, Revalidator
 from cache_revalidate_sqlalchemy import DurableStore, attach

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from adapters.sqlalchemy.tests.desk import ATTACHED, TABLES, Inbox, Label
-from adapters.sqlalchemy.tests.durable.databases import Database, count_pending, empty, revalidator_on
+from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, count_pending, empty, revalidator_on
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -28,10 +28,13 @@ KEYSPACE = Keyspace("cache_revalidate", 60)
 MANY = 1203
 
 
-@pytest.fixture(params=["sqlite3", "psycopg", "pymysql"])
+@pytest.fixture(params=["sqlite3", "psycopg", "pymysql", "psycopg by steps"])
 def engine(request: pytest.FixtureRequest, shared_database: GetDatabase) -> Iterator[Engine]:
     """Give an engine of each database."""
-    with shared_database(request.param).sync_engine(request.param) as engine:
+    driver, *way = request.param.split(maxsplit=1)
+    with shared_database(driver, *way).sync_engine(driver) as engine:
+        if way:
+            by_steps(engine)
         empty(engine)
         yield engine
 

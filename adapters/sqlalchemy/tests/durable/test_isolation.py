@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from adapters.sqlalchemy.tests.desk import TABLES, Base
-from adapters.sqlalchemy.tests.durable.databases import Database, count_pending, empty
+from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, count_pending, empty
 from adapters.sqlalchemy.tests.durable.load import WRITERS, Outcome, check_tokens, run_load
 from sqlalchemy import Connection, Engine, create_engine, event, update
 
@@ -35,10 +35,20 @@ def no_more_fail(ours: Outcome, control: Outcome) -> None:
     assert len(ours.errors) <= 2 * len(control.errors) + 10
 
 
+@contextmanager
+def postgresql(shared_database: GetDatabase, fold: str, level: str) -> Iterator[Engine]:
+    """Give an engine whose transactions are at an isolation level, and whose folds are one function or not."""
+    with shared_database("psycopg", fold).sync_engine("psycopg", isolation_level=level) as engine:
+        if fold == "by steps":
+            by_steps(engine)
+        yield engine
+
+
+@pytest.mark.parametrize("fold", ["function", "by steps"])
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
-def test_postgresql(shared_database: GetDatabase, level: str) -> None:
+def test_postgresql(shared_database: GetDatabase, level: str, fold: str) -> None:
     """On PostgreSQL no transaction fails below SERIALIZABLE."""
-    with shared_database("psycopg").sync_engine("psycopg", isolation_level=level) as engine:
+    with postgresql(shared_database, fold, level) as engine:
         ours, control = run_both(engine, by_orm=True)
         assert ours.errors == control.errors == []
 
@@ -58,9 +68,10 @@ def test_the_load_finds_conflicts(shared_database: GetDatabase) -> None:
         assert len(run_load(engine, BumpsInTheTransaction, by_orm=True).errors) > WRITERS
 
 
-def test_postgresql_serializable(shared_database: GetDatabase) -> None:
+@pytest.mark.parametrize("fold", ["function", "by steps"])
+def test_postgresql_serializable(shared_database: GetDatabase, fold: str) -> None:
     """At SERIALIZABLE no more transactions fail than without us."""
-    with shared_database("psycopg").sync_engine("psycopg", isolation_level="SERIALIZABLE") as engine:
+    with postgresql(shared_database, fold, "SERIALIZABLE") as engine:
         no_more_fail(*run_both(engine, by_orm=True))
 
 

@@ -214,15 +214,24 @@ def _raise_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _refresh_the_expiry(patch: pytest.MonkeyPatch) -> None:
-    peek = MemoryStore.peek
+    peek, held = MemoryStore.peek, MemoryStore.held
+
+    def renew(self: MemoryStore, keyspace: Any, tenant: str, tokens: dict[str, str]) -> None:
+        for model, token in tokens.items():
+            self._minted[keyspace.namespace][tenant, model] = (token, self._monotonic())
 
     async def peek_and_renew(self: MemoryStore, keyspace: Any, tenant: str, models: Any) -> dict[str, str]:
-        held = await peek(self, keyspace, tenant, models)
-        for model, token in held.items():
-            self._minted[keyspace.namespace][tenant, model] = (token, self._monotonic())
-        return held
+        found = await peek(self, keyspace, tenant, models)
+        renew(self, keyspace, tenant, found)
+        return found
+
+    def held_and_renew(self: MemoryStore, keyspace: Any, tenant: str, models: Any) -> dict[str, str] | None:
+        found = held(self, keyspace, tenant, models)
+        renew(self, keyspace, tenant, found or {})
+        return found
 
     patch.setattr(MemoryStore, "peek", peek_and_renew)
+    patch.setattr(MemoryStore, "held", held_and_renew)
 
 
 def _never_mark(patch: pytest.MonkeyPatch) -> None:

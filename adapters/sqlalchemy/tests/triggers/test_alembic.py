@@ -1,4 +1,4 @@
-"""Real Alembic: autogenerate writes our tables and triggers into migrations, once, and they go both ways."""
+"""Real Alembic: autogenerate writes tables, function and triggers into migrations, once, and they go both ways."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +14,9 @@ from sqlalchemy.orm import registry, relationship
 
 from cache_revalidate import ConfigurationError, Revalidator
 from cache_revalidate_sqlalchemy import Triggers, add_tables, touch
+from cache_revalidate_sqlalchemy.calling import Calling
+from cache_revalidate_sqlalchemy.function import DropFold
+from cache_revalidate_sqlalchemy.texts import FOLD
 
 ENV = """
 from alembic import context
@@ -192,10 +195,78 @@ def test_one_history_for_all_databases(project: Project) -> None:
         # As it was written by those who have PostgreSQL.
         by_hand: Any = alembic.command.revision(project.config)
         file = Path(by_hand.path)
-        script = file.read_text().replace("pass", "op.create_cache_triggers('inboxes', [], namespace='x')", 1)
-        file.write_text(script.replace("pass", "op.drop_cache_triggers('inboxes', namespace='x')"))
+        made = "op.create_cache_function()\n    op.create_cache_triggers('inboxes', [], namespace='x')"
+        dropped = "op.drop_cache_triggers('inboxes', namespace='x')\n    op.drop_cache_function()"
+        file.write_text(file.read_text().replace("pass", made, 1).replace("pass", dropped))
         alembic.command.upgrade(project.config, "head")
     project.downgrade("base")
+
+
+def functions(engine: Engine) -> list[str]:
+    """Return the schemas that have the function which folds."""
+    with engine.connect() as connection:
+        return [*connection.scalars(text(f"SELECT pronamespace::regnamespace FROM pg_proc WHERE proname = '{FOLD}'"))]
+
+
+@on_postgresql
+@pytest.mark.parametrize("schema", [None, "my desk"])
+def test_the_function_comes_and_goes(project: Project, schema: str | None) -> None:
+    """Autogenerate makes the function with the tables, and drops it with them, in whatever schema."""
+    with project.engine.begin() as connection:
+        connection.execute(text('CREATE SCHEMA "my desk"'))
+    metadata = MetaData()
+    tables = add_tables(metadata, schema=schema)
+    project.declare(metadata, include_schemas=True)
+    argument = f"schema={schema!r}" if schema else ""
+    assert f"op.create_cache_function({argument})" in project.migrate()
+    assert functions(project.engine) == [f'"{schema}"' if schema else "public"]
+    with project.engine.connect() as connection:
+        assert Calling(tables, None).fold(connection, "x", [("1", "label")], 60)
+
+    project.declare(MetaData())
+    assert f"op.drop_cache_function({argument})" in project.migrate()
+    assert functions(project.engine) == []
+    project.downgrade("-1")
+    assert len(functions(project.engine)) == 1
+    project.downgrade("base")
+    assert functions(project.engine) == []
+    assert not inspect(project.engine).has_table(tables.versions.name, schema)
+
+
+@on_postgresql
+def test_the_function_of_tables_that_are_there(project: Project) -> None:
+    """Where an older release made the tables, the next migration makes the function alone."""
+    metadata = MetaData()
+    tables = add_tables(metadata)
+    metadata.create_all(project.engine)
+    with project.engine.begin() as connection:
+        connection.execute(DropFold(tables.versions))
+    project.declare(metadata)
+    assert not project.there()
+    script = project.migrate()
+    assert "op.create_cache_function()" in script
+    assert "create_table" not in script
+    project.downgrade("base")
+    assert functions(project.engine) == []
+
+
+@on_postgresql
+def test_the_function_in_a_script(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tables and the function can be written into an SQL script, which makes them wherever it is run."""
+    metadata = MetaData()
+    add_tables(metadata)
+    project.declare(metadata)
+    project.migrate()
+    project.downgrade("base")
+    capsys.readouterr()
+    alembic.command.upgrade(project.config, "base:head", sql=True)
+    script = capsys.readouterr().out
+    assert functions(project.engine) == []
+    with project.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        cursor = connection.connection.cursor()
+        cursor.execute(script.replace("BEGIN;\n", "", 1).replace("COMMIT;", "", 1))
+    assert functions(project.engine) == ["public"]
 
 
 @on_postgresql

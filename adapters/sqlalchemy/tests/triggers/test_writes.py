@@ -258,5 +258,5 @@ def test_dropped(triggers: Triggers, engine: Engine, run: Run, noted: Noted) -> 
     run("INSERT INTO labels (account_id, title) VALUES (1, 'x')")
     assert noted() == set()
     with engine.connect() as connection:
-        left = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'cache_revalidate%'"
+        left = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'cache_revalidate%' AND prorettype = 'trigger'::regtype"
         assert connection.scalar(text(left)) == 0

@@ -1,4 +1,4 @@
-"""A TCP proxy before a database, by which a test decides what its answers become."""
+"""A TCP proxy before a server: it counts round trips, and a test decides what becomes of what it carries."""
 
 import asyncio
 import socket
@@ -7,14 +7,32 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """A TCP proxy that can keep the server's answers from the client, on the connection that first sends something."""
+    """A TCP proxy that can keep things back.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
+    Either the server's answers, on the connection that first sends something, or all that comes from either side, as
+    when the network is partitioned: nobody is told, and what was sent arrives when it is whole again.
+
+    It counts round trips: how often something was asked after an answer.
+    """
+
+    def __init__(self, host: str = "", port: int = 0) -> None:
+        self.upstream = (host, port)
         self.held = asyncio.Event()
         self.hold_after: bytes | None = None
+        self.round_trips = 0
+        self._asking: set[asyncio.StreamWriter] = set()
         self._held_connection: asyncio.StreamWriter | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._whole = asyncio.Event()
+        self._whole.set()
+
+    def partition(self) -> None:
+        """Let nothing through, on any connection, and close none."""
+        self._whole.clear()
+
+    def heal(self) -> None:
+        """Let everything through, also what was kept back."""
+        self._whole.set()
 
     def cut(self) -> None:
         """Close the connection whose answers are held."""
@@ -34,10 +52,12 @@ class Proxy:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
+            self.heal()
             self.cut_all()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        await self._whole.wait()
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self.upstream)
         for each in (writer, upstream_writer):
             each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._writers.append(each)
@@ -47,6 +67,10 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
     ) -> None:
         while data := await reader.read(65536):
+            await self._whole.wait()
+            if client not in self._asking:
+                self._asking.add(client)
+                self.round_trips += 1
             if self._held_connection is None and self.hold_after is not None and self.hold_after in data:
                 self._held_connection = client
             writer.write(data)
@@ -54,6 +78,8 @@ class Proxy:
 
     async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            await self._whole.wait()
+            self._asking.discard(writer)
             if self._held_connection is writer:
                 self.held.set()
                 continue
