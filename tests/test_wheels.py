@@ -23,7 +23,7 @@ SOURCES = {
 NAMES = tuple(SOURCES)
 
 NOT_REPEATED = (
-    *(f"tests/{name}" for name in ("test_wheels.py", "test_layers.py", "support", "typing", "model")),
+    *(f"tests/{name}" for name in ("test_wheels.py", "test_layers.py", "support", "typing", "model", "benchmarks")),
     *(f"tests/{name}" for name in ("examples", "hunt", "replicas", "stores/test_redis_cluster.py")),
     *(f"tests/stores/test_redis_{name}.py" for name in ("sentinels", "replication", "topologies")),
     *(f"adapters/sqlalchemy/tests/{name}" for name in ("durable", "triggers", "snapshot", "peers")),
