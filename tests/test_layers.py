@@ -42,6 +42,7 @@ OUTSIDE: Mapping[str, frozenset[str]] = {
     "cache_revalidate.testing": frozenset({"pytest"}),
     ADAPTER: frozenset({"sqlalchemy", CORE}),
     "cache_revalidate_sqlalchemy.alembic": frozenset({"alembic"}),
+    "cache_revalidate_sqlalchemy.alembic_function": frozenset({"alembic"}),
 }
 """The packages that a module, or what lies in it, may import besides the standard library."""
 
