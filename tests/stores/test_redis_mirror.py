@@ -782,11 +782,11 @@ async def test_a_client_that_can_not_listen(
     """A client whose connections can't be made a second time reads, and one warning says that nothing is mirrored."""
 
     def make() -> redis.asyncio.Redis:
-        client = redis.asyncio.Redis(port=redis_server.port)
+        client = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
         connection_class: Any = client.connection_pool.connection_class
 
         def once(**options: Any) -> Any:
-            if options["socket_timeout"] is None:
+            if not options["decode_responses"]:
                 raise TypeError("no more")
             return connection_class(**options)
 
