@@ -133,7 +133,7 @@ class Line:
             self._ping_sent = now
             self._unsent.appendleft(("PING", "cache_revalidate"))
         elif now - self._ping_sent > _BELIEVED_FOR:
-            raise redis.TimeoutError("a ping was not answered")
+            raise redis.ConnectionError(f"a ping was not answered within {_BELIEVED_FOR:g} s")
 
     async def _send(self, connection: AnyConnection) -> None:
         unsent, self._unsent = self._unsent, deque()
