@@ -226,7 +226,9 @@ async def test_killed(open_mirrored: OpenMirrored, redis_server_own: RedisServer
     assert is_right(here, await here.bump())
 
 
-async def test_frozen(open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer) -> None:
+async def test_frozen(
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     """When Redis hangs nothing is at hand after three seconds; when it goes on, all is right again."""
     here = await open_mirrored(redis_server_own.url, timeout=1.0)
     await here.warm()
@@ -234,6 +236,7 @@ async def test_frozen(open_mirrored: OpenMirrored, open_store: OpenStore, redis_
     took = await until(lambda: here.held() is None, "a ping is missed", BELIEVED_FOR + 0.5)
     assert took > BELIEVED_FOR - 1.5
     await until(lambda: here.store.mirror_stats.drops == 1, "it is counted", 5.0)
+    assert "a ping was not answered within 3 s" in caplog.text
     redis_server_own.resume()
     tokens = await open_store(redis_server_own.url, timeout=10.0).bump(here.keyspace, {"1": MODELS})
     await here.warm(within=10)
@@ -266,7 +269,7 @@ async def test_partition(
 
 
 async def test_short_partition(open_mirrored: OpenMirrored, open_store: OpenStore, redis_server: RedisServer) -> None:
-    """What was on its way during a partition of a second arrives after it, and nothing is lost."""
+    """What was on its way during a short partition arrives after it, and nothing is lost; the lag tells of it."""
     other = open_store(redis_server.url, timeout=5.0)
     proxy = Proxy(HOST, redis_server.port)
     async with proxy.serving() as port:
@@ -274,10 +277,12 @@ async def test_short_partition(open_mirrored: OpenMirrored, open_store: OpenStor
         await here.warm()
         proxy.partition()
         tokens = (await other.bump(here.keyspace, {"1": MODELS}))["1"]
-        await asyncio.sleep(1.0)
+        assert 0 < here.store.mirror_stats.lag < AT_ONCE
+        await asyncio.sleep(1.5)  # in which a ping is sent
         assert not is_right(here, tokens)
         proxy.heal()
         await until(partial(is_right, here, tokens), "the bump is heard", AT_ONCE)
+        await until(lambda: here.store.mirror_stats.lag > 0.4, "the lag is measured", AT_ONCE)
         assert here.store.mirror_stats.drops == 0
         await here.store.aclose()
 
@@ -782,11 +787,11 @@ async def test_a_client_that_can_not_listen(
     """A client whose connections can't be made a second time reads, and one warning says that nothing is mirrored."""
 
     def make() -> redis.asyncio.Redis:
-        client = redis.asyncio.Redis(port=redis_server.port)
+        client = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
         connection_class: Any = client.connection_pool.connection_class
 
         def once(**options: Any) -> Any:
-            if options["socket_timeout"] is None:
+            if not options["decode_responses"]:
                 raise TypeError("no more")
             return connection_class(**options)
 

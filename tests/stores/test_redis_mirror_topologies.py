@@ -295,9 +295,14 @@ async def test_sentinels_planned_failover(group: SentinelGroup, open_store: Open
 async def test_sentinels_bare_failover(group: SentinelGroup, open_store: OpenStore, keyspace: Keyspace) -> None:
     """After a failover that is merely ordered, what is held is what the new primary holds."""
     old, new = group.primary, group.replica
+
+    def is_done() -> bool:
+        if group.primary is old:  # On a busy machine a sentinel may give up.
+            group.fail_over()
+        return group.primary is new and role_of(old) == "slave"
+
     async with reading(open_store, group.url, keyspace, ["1", "2"]) as readers:
-        group.fail_over()
-        await in_thread(lambda: group.primary is new and role_of(old) == "slave", "the old primary follows")
+        await in_thread(is_done, "the old primary follows")
     assert readers.here.store.mirror_stats.drops >= 1
 
 

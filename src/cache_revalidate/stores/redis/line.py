@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import redis
+from redis.crc import key_slot
 
 from cache_revalidate.stores.redis.layout import published_tokens
 
@@ -133,7 +134,7 @@ class Line:
             self._ping_sent = now
             self._unsent.appendleft(("PING", "cache_revalidate"))
         elif now - self._ping_sent > _BELIEVED_FOR:
-            raise redis.TimeoutError("a ping was not answered")
+            raise redis.ConnectionError(f"a ping was not answered within {_BELIEVED_FOR:g} s")
 
     async def _send(self, connection: AnyConnection) -> None:
         unsent, self._unsent = self._unsent, deque()
@@ -156,12 +157,23 @@ class Line:
             for _ in range(_AT_A_TIME):
                 try:
                     answer = await connection.read_response(disable_decoding=True)
-                except _NOT_HERE:
+                except _NOT_HERE as error:
                     # The slot is another node's by now, or nobody's, which whoever reads from it learns, too.
-                    self._lose(self._answered())
+                    if self._is_answer(error):
+                        self._lose(self._answered())
                 else:
                     self._take(answer)
             await asyncio.sleep(0)  # While there is more to read, reading lets nobody else have a turn.
+
+    def _is_answer(self, error: Exception) -> bool:
+        """Say whether an error is the answer to the command that was sent first.
+
+        A node that gives a slot away ends the subscriptions by itself, which looks like the answer to an UNSUBSCRIBE
+        that it has not read yet: what it then answers to that has no command left.
+        """
+        if not isinstance(error, redis.exceptions.AskError):  # or MovedError, which alone tell of their slot
+            return True
+        return bool(self._unanswered) and key_slot(self._unanswered[0][1].encode()) == error.slot_id
 
     def _take(self, answer: object) -> None:
         match answer:
