@@ -24,7 +24,7 @@ def note(preparer: IdentifierPreparer, schema: str | None, pending: str) -> Text
     None for a schema is whatever search_path leads to.
     """
     return text(
-        f"INSERT INTO {place(preparer, schema, pending)} (namespace, model, tenant) SELECT :namespace, model, tenant "
+        f"INSERT INTO {_in_text(preparer, place(preparer, schema, pending))} (namespace, model, tenant) SELECT :namespace, model, tenant "
         "FROM unnest(CAST(:models AS text[]), CAST(:tenants AS text[])) AS pair (model, tenant)"
     )
 
@@ -37,8 +37,10 @@ def fold(preparer: IdentifierPreparer, schema: str | None, pending: str) -> Text
     in microseconds. It answers the tokens of the pairs, with all counted in that was committed before; or NULL, if
     a row is pending that means every tenant of one of the models.
     """
+    function = _in_text(preparer, place(preparer, schema, FOLD))
+    table = _in_text(preparer, literal(place(preparer, schema, pending)))
     return text(
-        f"SELECT {place(preparer, schema, FOLD)}(CAST({literal(place(preparer, schema, pending))} AS regclass), "
+        f"SELECT {function}(CAST({table} AS regclass), "
         ":namespace, CAST(:tenants AS text[]), CAST(:models AS text[]), :max_age)"
     )
 
@@ -52,3 +54,10 @@ def literal(name: str) -> str:
     """Return a name as a string of SQL."""
     doubled = name.replace("'", "''")
     return f"'{doubled}'"
+
+
+def _in_text(preparer: IdentifierPreparer, quoted: str) -> str:
+    """Return a quoted name for `text`, to which a colon begins a parameter, and which doubles percent signs itself."""
+    if "%%" in preparer.quote_identifier("%"):
+        quoted = quoted.replace("%%", "%")
+    return quoted.replace(":", r"\:")
