@@ -12,6 +12,7 @@ import pytest
 from adapters.sqlalchemy.tests.desk import MODELS, TABLES
 from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, count_pending, empty, revalidator_on
 from sqlalchemy import Engine, MetaData, create_engine, create_mock_engine, insert, inspect, select, text, update
+from sqlalchemy.schema import CreateSchema
 
 from cache_revalidate import MemoryStore, Revalidator, is_token, token_clock
 from cache_revalidate_sqlalchemy import DurableStore, Tables, add_tables, calling
@@ -224,6 +225,45 @@ def test_a_schema(own_database: Database, schema: str | None) -> None:
         assert not store._calling._is_told
         metadata.drop_all(each)
         assert functions(each) == set()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("schema", ["100%s of a :desk", "a::desk"])
+def test_a_schema_that_reads_like_a_parameter(
+    own_database: Database, caplog: pytest.LogCaptureFixture, schema: str
+) -> None:
+    """What has a meaning of its own in a statement with parameters is but a letter of a name."""
+    metadata = MetaData()
+    tables = add_tables(metadata, schema=schema)
+    engine = create_engine(own_database.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    metadata.create_all(engine)
+    store = DurableStore(engine, tables)
+    revalidator = revalidator_on(store)
+    before = token(revalidator)
+    with engine.begin() as connection:
+        store.note(revalidator.keyspace, connection, {"1": {"label"}})
+    assert token(revalidator) > before
+    assert not caplog.records
+    engine.dispose()
+
+
+def test_tables_that_were_copied(own_database: Database) -> None:
+    """It is created next to a copy of the tables in another schema, and dropped with that."""
+    metadata, copied = MetaData(), MetaData()
+    add_tables(metadata)
+    for table in metadata.sorted_tables:
+        table.to_metadata(copied, schema="tenant")
+    engine = create_engine(own_database.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(CreateSchema("tenant"))
+    metadata.create_all(engine)
+    copied.create_all(engine)
+    assert functions(engine) == {"public", "tenant"}
+    assert fold(engine, *LABELS, tables=add_tables(copied, schema="tenant")) is not None
+    copied.drop_all(engine)
+    assert functions(engine) == {"public"}
     engine.dispose()
 
 
