@@ -25,7 +25,7 @@ _CREATE: Final = files(__package__).joinpath("fold.sql").read_text("utf-8")
 
 
 class CreateFold(ExecutableDDLElement):
-    """Makes the function next to the tables, or makes it anew; when a copy of the version table is made, next to that."""
+    """Makes the function, or makes it anew: next to the tables, or to the copy of the version table that is made."""
 
     def __init__(self, versions: Table, pending: Table) -> None:
         self.versions = versions
@@ -33,7 +33,7 @@ class CreateFold(ExecutableDDLElement):
 
 
 class DropFold(ExecutableDDLElement):
-    """Drops the function, if it is there; when a copy of the version table is dropped, the one next to that."""
+    """Drops the function, if it is there: next to the tables, or to the copy of the version table that is dropped."""
 
     def __init__(self, versions: Table) -> None:
         self.versions = versions

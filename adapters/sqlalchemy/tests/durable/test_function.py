@@ -6,12 +6,25 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from adapters.sqlalchemy.tests.desk import MODELS, TABLES
 from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, count_pending, empty, revalidator_on
-from sqlalchemy import Engine, MetaData, create_engine, create_mock_engine, insert, inspect, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    create_engine,
+    create_mock_engine,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.schema import CreateSchema
 
 from cache_revalidate import MemoryStore, Revalidator, is_token, token_clock
@@ -139,6 +152,86 @@ def test_many_folds_at_once(engine: Engine, caplog: pytest.LogCaptureFixture) ->
             done.result(60)
     assert count_pending(engine) == 0
     assert not caplog.records
+
+
+def until_waits(engine: Engine, connection: Connection) -> None:
+    """Wait until somebody waits for a lock that `connection` holds."""
+    holder = connection.scalar(text("SELECT pg_backend_pid()"))
+    waiting = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :holder = ANY (pg_blocking_pids(pid)))")
+    deadline = time.monotonic() + 3
+    with engine.connect() as beside:
+        while not beside.scalar(waiting, {"holder": holder}):
+            beside.rollback()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@contextmanager
+def locked(engine: Engine, pair: tuple[str, str]) -> Iterator[Connection]:
+    """Lock the version row of a pair, on the connection that is given, until the block ends."""
+    tenant, model = pair
+    versions = TABLES.versions.c
+    with engine.begin() as connection:
+        row = select(versions.token).where(versions.tenant == tenant, versions.model == model)
+        assert connection.scalar(row.with_for_update()) is not None
+        yield connection
+
+
+def test_what_is_committed_while_it_waits(engine: Engine) -> None:
+    """It counts in what was committed before it had the lock, and follows the token that was written meanwhile."""
+    fold(engine, *LABELS)
+    note(engine, LABELS[0])
+    written = "8" + "0" * 19
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, LABELS[0]) as connection:
+            folding = threads.submit(fold, engine, *LABELS)
+            until_waits(engine, connection)
+            note(engine, LABELS[0])
+            connection.execute(update(TABLES.versions).where(TABLES.versions.c.tenant == "1").values(token=written))
+        tokens = folding.result(5)
+    assert tokens is not None
+    assert tokens[LABELS[0]] > written
+    assert count_pending(engine) == 0
+    assert fold(engine, *LABELS) == tokens
+
+
+def test_every_tenant_is_noted_while_it_waits(engine: Engine) -> None:
+    """What it has folded stays folded when it finds that every tenant comes first; no pair is left out."""
+    labels, teams = [("1", "label"), ("1", "team")]
+    before = fold(engine, labels, teams)
+    assert before is not None
+    note(engine, labels, teams)
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, labels) as connection:
+            folding = threads.submit(fold, engine, labels, teams)
+            until_waits(engine, connection)
+            note(engine, ("*", "team"))
+        assert folding.result(5) is None
+    assert count_pending(engine) == 2
+    revalidator = revalidator_on(DurableStore(engine, TABLES))
+    after = revalidator.sync.fold_many({1: ["label", "team"]})["1"]
+    assert after["label"] > before[labels]
+    assert after["team"] > before[teams]
+    assert count_pending(engine) == 0
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_a_version_row_is_deleted_while_it_waits(engine: Engine, is_noted: bool) -> None:
+    """A token is answered that is in the table, whatever becomes of the row that was to be locked."""
+    fold(engine, *LABELS)
+    pair = LABELS[0]
+    note(engine, pair)
+    revalidator = revalidator_on(DurableStore(engine, TABLES))
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, pair) as connection:
+            folding = threads.submit(token, revalidator)
+            until_waits(engine, connection)
+            if not is_noted:
+                connection.execute(delete(TABLES.pending))
+            connection.execute(delete(TABLES.versions).where(TABLES.versions.c.tenant == "1"))
+        answered = folding.result(5)
+    assert is_token(answered)
+    assert token(revalidator) == answered
 
 
 def test_where_it_is_missing(
