@@ -95,14 +95,12 @@ def test_its_tokens_follow_the_largest(engine: Engine) -> None:
     """A token is of the microsecond after the last one if that is of the future, else of now, with random digits."""
     fold(engine, *LABELS)
     future = "8" + "0" * 15
-    with engine.begin() as connection:
-        connection.execute(update(TABLES.versions).values(token=f"{future}1234"))
+    write(engine, f"{future}1234")
     note(engine, *LABELS)
     tokens = fold(engine, *LABELS)
     assert tokens is not None
     assert {token[:16] for token in tokens.values()} == {"8" + "0" * 14 + "1"}
-    with engine.begin() as connection:
-        connection.execute(update(TABLES.versions).values(token="0" * 20))
+    write(engine, "0" * 20)
     seen = set()
     for _ in range(50):
         before = time.time_ns() // 1000
@@ -112,6 +110,48 @@ def test_its_tokens_follow_the_largest(engine: Engine) -> None:
         assert all(before <= token_clock(token) <= time.time_ns() // 1000 for token in tokens.values())
         seen |= {token[16:] for token in tokens.values()}
     assert len(seen) > 90
+
+
+def write(engine: Engine, token: str) -> None:
+    """Put one token into all version rows."""
+    with engine.begin() as connection:
+        connection.execute(update(TABLES.versions).values(token=token))
+
+
+@pytest.mark.parametrize("written", ["", "x" * 20, "9" * 20, "1" * 19, "1" * 19 + "\n"])
+def test_what_is_no_token_is_made_new(engine: Engine, written: str) -> None:
+    """What is in a version row and no token is never answered."""
+    fold(engine, *LABELS)
+    write(engine, written)
+    tokens = fold(engine, *LABELS)
+    assert tokens is not None
+    assert all(map(is_token, tokens.values()))
+    assert fold(engine, *LABELS) == tokens
+
+
+def test_what_is_too_old_is_made_new(engine: Engine) -> None:
+    """A token is answered up to the age that is asked for, and made new once when it is older."""
+    fold(engine, *LABELS)
+    for age, is_answered in ((3590, True), (3610, False)):
+        old = f"{time.time_ns() // 1000 - age * 10**6:016}0000"
+        write(engine, old)
+        tokens = fold(engine, *LABELS)
+        assert tokens is not None
+        assert all((token == old) == is_answered for token in tokens.values())
+        assert fold(engine, *LABELS) == tokens
+
+
+def test_another_namespace_is_left_alone(engine: Engine) -> None:
+    """What another app has noted about a tenant of the same name stays noted, and has tokens of its own."""
+    revalidators = [revalidator_on(DurableStore(engine, TABLES), namespace=name) for name in ("one", "other")]
+    before = [token(each) for each in revalidators]
+    with engine.begin() as connection:
+        rows = [{"namespace": name, "tenant": "1", "model": "label"} for name in ("one", "other")]
+        connection.execute(insert(TABLES.pending), [*rows, {**rows[1], "tenant": "*"}])
+    assert token(revalidators[0]) > before[0]
+    assert count_pending(engine) == 2
+    assert token(revalidators[1]) > before[1]
+    assert count_pending(engine) == 0
 
 
 def test_every_tenant_is_folded_first(engine: Engine) -> None:
