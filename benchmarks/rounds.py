@@ -62,10 +62,13 @@ class Samples:
 async def interleave(
     contestants: Mapping[str, Contestant], *, rounds: int, progress: Progress, warm_up: bool = True
 ) -> Samples:
-    """Take one sample of each contestant a round; a first round more, if it is to `warm_up`, does not count."""
+    """Take one sample of each contestant a round; a first round more, if it is to `warm_up`, does not count.
+
+    Every other round goes backward, so that nobody always pays for what the same contestant has left to be written.
+    """
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(0 if warm_up else 1, rounds + 1):
-        for name, contestant in contestants.items():
+        for name, contestant in list(contestants.items())[:: -1 if number % 2 else 1]:
             progress.say(f"round {number} of {rounds}: {name}")
             sample = await contestant()
             if number:

@@ -18,11 +18,12 @@ def sampler(name: str, values: Iterator[float], log: list[str]) -> Callable[[], 
 
 
 async def test_rounds_are_interleaved_and_the_first_does_not_count() -> None:
-    """Each round samples everyone in turn, and the samples of the round that warms up are left out."""
+    """Each round samples everyone, forward and backward, and the samples of the round that warms up are left out."""
     log: list[str] = []
     contestants = {"a": sampler("a", iter([99.0, 1.0, 2.0]), log), "b": sampler("b", iter([99.0, 3.0, 4.0]), log)}
     samples = await interleave(contestants, rounds=2, progress=Progress())
-    assert log == ["a", "b"] * 3
+    assert log == ["a", "b", "b", "a", "a", "b"]
+    assert samples.names == ["a", "b"]
     assert samples.spread("a") == Spread(1.5, 1.0, 2.0)
 
 

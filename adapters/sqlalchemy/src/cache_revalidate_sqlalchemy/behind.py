@@ -15,6 +15,8 @@ Fold: TypeAlias = Callable[[Pairs, bool], Awaitable[object]]
 
 _PAUSE: Final = 0.01
 """Seconds from the beginning of one fold to that of the next: what is committed meanwhile shares the next."""
+_PATIENCE: Final = 0.05
+"""Seconds that the next waits for a fold that takes long: for a lock, or for a million tenants."""
 
 
 class Behind:
@@ -40,11 +42,13 @@ class _Queue:
         self._fold = fold
         self._waiting: dict[bool, Pairs] = {}
         self._task: asyncio.Task[None] | None = None
+        # The event loop holds its tasks weakly.
+        self._folds: set[asyncio.Task[None]] = set()
         self._next_at = 0.0
 
     def add(self, pairs: Pairs, *, in_doubt: bool) -> None:
         merge(self._waiting.setdefault(in_doubt, {}), pairs)
-        if self._task is None:
+        if self._task is None or self._task.done():  # cancelled before it began, that is
             # It is of no request: what it mints is not for the answer of whoever has committed first.
             self._task = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
@@ -55,7 +59,13 @@ class _Queue:
                 await asyncio.sleep(self._next_at - loop.time())
                 self._next_at = loop.time() + _PAUSE
                 taken, self._waiting = self._waiting, {}
-                for in_doubt, pairs in taken.items():
-                    await self._fold(pairs, in_doubt)
+                begun = {loop.create_task(self._run(pairs, in_doubt)) for in_doubt, pairs in taken.items()}
+                self._folds |= begun
+                for task in begun:
+                    task.add_done_callback(self._folds.discard)
+                await asyncio.wait(begun, timeout=_PATIENCE)
         finally:
             self._task = None
+
+    async def _run(self, pairs: Pairs, in_doubt: bool) -> None:
+        await self._fold(pairs, in_doubt)

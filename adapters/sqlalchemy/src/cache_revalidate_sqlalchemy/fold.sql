@@ -57,6 +57,10 @@ BEGIN
       SELECT version.token INTO token FROM #versions# AS version
       WHERE version.namespace = of_namespace AND version.model = models[place] AND version.tenant = tenants[place]
       FOR UPDATE;
+      IF NOT FOUND THEN
+        -- Somebody deletes version rows. No token may be answered that is not in its row.
+        RETURN NULL;
+      END IF;
 
       -- A later statement than the one that locks: it sees all that was committed before the lock was had.
       DELETE FROM #pending# AS pending

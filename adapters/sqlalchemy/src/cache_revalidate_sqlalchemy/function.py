@@ -9,7 +9,7 @@ READ COMMITTED, and at no other level, so it refuses to run at another.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
@@ -25,7 +25,7 @@ _CREATE: Final = files(__package__).joinpath("fold.sql").read_text("utf-8")
 
 
 class CreateFold(ExecutableDDLElement):
-    """Makes the function next to the tables, or makes it anew."""
+    """Makes the function, or makes it anew: next to the tables, or to the copy of the version table that is made."""
 
     def __init__(self, versions: Table, pending: Table) -> None:
         self.versions = versions
@@ -33,7 +33,7 @@ class CreateFold(ExecutableDDLElement):
 
 
 class DropFold(ExecutableDDLElement):
-    """Drops the function, if it is there."""
+    """Drops the function, if it is there: next to the tables, or to the copy of the version table that is dropped."""
 
     def __init__(self, versions: Table) -> None:
         self.versions = versions
@@ -41,7 +41,7 @@ class DropFold(ExecutableDDLElement):
 
 @compiles(CreateFold, "postgresql")
 def _create(element: CreateFold, compiler: DDLCompiler, **_: Any) -> str:
-    versions, pending = element.versions, element.pending
+    versions, pending = _made(element), element.pending
     given = {
         "@versions@": place(compiler.preparer, versions.schema, versions.name),
         "@versions_name@": versions.name,
@@ -55,4 +55,9 @@ def _create(element: CreateFold, compiler: DDLCompiler, **_: Any) -> str:
 
 @compiles(DropFold, "postgresql")
 def _drop(element: DropFold, compiler: DDLCompiler, **_: Any) -> str:
-    return f"DROP FUNCTION IF EXISTS {place(compiler.preparer, element.versions.schema, FOLD)}({_PARAMETERS})"
+    return f"DROP FUNCTION IF EXISTS {place(compiler.preparer, _made(element).schema, FOLD)}({_PARAMETERS})"
+
+
+def _made(element: CreateFold | DropFold) -> Table:
+    """Return the version table that is being made or dropped: `Table.to_metadata` copies it with what listens to it."""
+    return cast("Table", element.target) if element.target is not None else element.versions

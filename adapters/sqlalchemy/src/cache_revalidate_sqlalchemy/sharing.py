@@ -20,6 +20,8 @@ _K = TypeVar("_K", bound=Hashable)
 
 _PATIENCE: Final = 0.05
 """Seconds that a batch waits for the one before it, which may be waiting for a lock that somebody keeps."""
+_MOST: Final = 4
+"""How many batches of a key run at a time at the most: each has a connection of a pool that may be the app's."""
 
 
 class Batch:
@@ -36,7 +38,10 @@ class Batch:
 
 
 class Sharing(Generic[_K]):
-    """Runs one batch a key at a time, on one event loop; whoever comes meanwhile waits for the next."""
+    """Runs one batch a key at a time, on one event loop; whoever comes meanwhile waits for the next.
+
+    Behind a batch that takes long, a few are run at a time.
+    """
 
     def __init__(self, run: Callable[[_K, Pairs], Awaitable[dict[str, Tokens]]]) -> None:
         self._run = run
@@ -52,7 +57,7 @@ class Sharing(Generic[_K]):
         if batch is None:
             batch = self._waiting[key] = Batch()
             if key in self._leading:
-                batch.patience = loop.call_later(_PATIENCE, self._lose_patience, key, batch)
+                self._be_patient(key, batch)
             else:
                 self._begin(key)
         for tenant, models in changes.items():
@@ -62,9 +67,16 @@ class Sharing(Generic[_K]):
         answer = await waiter
         return {tenant: {model: answer[tenant][model] for model in models} for tenant, models in changes.items()}
 
+    def _be_patient(self, key: _K, batch: Batch) -> None:
+        batch.patience = asyncio.get_running_loop().call_later(_PATIENCE, self._lose_patience, key, batch)
+
     def _lose_patience(self, key: _K, batch: Batch) -> None:
-        if self._waiting.get(key) is batch:
+        if self._waiting.get(key) is not batch:
+            return
+        if self._leading[key] < _MOST:
             self._begin(key)
+        else:
+            self._be_patient(key, batch)
 
     def _begin(self, key: _K) -> None:
         self._leading[key] += 1

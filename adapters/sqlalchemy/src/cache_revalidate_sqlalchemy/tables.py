@@ -86,8 +86,9 @@ def add_tables(metadata: MetaData, *, schema: str | None = None) -> Tables:
         # Its rows come and go all the time: have them cleaned up long before a fifth of the table is dead.
         postgresql_with={"autovacuum_vacuum_scale_factor": "0", "autovacuum_vacuum_threshold": "1000"},
     )
-    event.listen(versions, "after_create", CreateFold(versions, pending).execute_if(dialect="postgresql"))
-    event.listen(versions, "after_drop", DropFold(versions).execute_if(dialect="postgresql"))
+    create, drop = CreateFold(versions, pending), DropFold(versions)
+    for happening, element in (("after_create", create), ("after_drop", drop)):
+        event.listen(versions, happening, element.execute_if(dialect="postgresql"), propagate=True)
     return Tables(versions, pending)
 
 

@@ -23,8 +23,9 @@ def note(preparer: IdentifierPreparer, schema: str | None, pending: str) -> Text
 
     None for a schema is whatever search_path leads to.
     """
+    table = _in_text(preparer, place(preparer, schema, pending))
     return text(
-        f"INSERT INTO {place(preparer, schema, pending)} (namespace, model, tenant) SELECT :namespace, model, tenant "
+        f"INSERT INTO {table} (namespace, model, tenant) SELECT :namespace, model, tenant "
         "FROM unnest(CAST(:models AS text[]), CAST(:tenants AS text[])) AS pair (model, tenant)"
     )
 
@@ -35,10 +36,12 @@ def fold(preparer: IdentifierPreparer, schema: str | None, pending: str) -> Text
 
     It takes `namespace`, `tenants` and `models`, which are pairs in the order of models, then of tenants, and `max_age`
     in microseconds. It answers the tokens of the pairs, with all counted in that was committed before; or NULL, if
-    a row is pending that means every tenant of one of the models.
+    a row is pending that means every tenant of one of the models, or a version row is deleted meanwhile.
     """
+    function = _in_text(preparer, place(preparer, schema, FOLD))
+    table = _in_text(preparer, literal(place(preparer, schema, pending)))
     return text(
-        f"SELECT {place(preparer, schema, FOLD)}(CAST({literal(place(preparer, schema, pending))} AS regclass), "
+        f"SELECT {function}(CAST({table} AS regclass), "
         ":namespace, CAST(:tenants AS text[]), CAST(:models AS text[]), :max_age)"
     )
 
@@ -52,3 +55,10 @@ def literal(name: str) -> str:
     """Return a name as a string of SQL."""
     doubled = name.replace("'", "''")
     return f"'{doubled}'"
+
+
+def _in_text(preparer: IdentifierPreparer, quoted: str) -> str:
+    """Return a quoted name for `text`, to which a colon begins a parameter, and which doubles percent signs itself."""
+    if "%%" in preparer.quote_identifier("%"):
+        quoted = quoted.replace("%%", "%")
+    return quoted.replace(":", r"\:")

@@ -6,12 +6,26 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from adapters.sqlalchemy.tests.desk import MODELS, TABLES
 from adapters.sqlalchemy.tests.durable.databases import Database, by_steps, count_pending, empty, revalidator_on
-from sqlalchemy import Engine, MetaData, create_engine, create_mock_engine, insert, inspect, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    MetaData,
+    create_engine,
+    create_mock_engine,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.schema import CreateSchema
 
 from cache_revalidate import MemoryStore, Revalidator, is_token, token_clock
 from cache_revalidate_sqlalchemy import DurableStore, Tables, add_tables, calling
@@ -81,14 +95,12 @@ def test_its_tokens_follow_the_largest(engine: Engine) -> None:
     """A token is of the microsecond after the last one if that is of the future, else of now, with random digits."""
     fold(engine, *LABELS)
     future = "8" + "0" * 15
-    with engine.begin() as connection:
-        connection.execute(update(TABLES.versions).values(token=f"{future}1234"))
+    write(engine, f"{future}1234")
     note(engine, *LABELS)
     tokens = fold(engine, *LABELS)
     assert tokens is not None
     assert {token[:16] for token in tokens.values()} == {"8" + "0" * 14 + "1"}
-    with engine.begin() as connection:
-        connection.execute(update(TABLES.versions).values(token="0" * 20))
+    write(engine, "0" * 20)
     seen = set()
     for _ in range(50):
         before = time.time_ns() // 1000
@@ -98,6 +110,48 @@ def test_its_tokens_follow_the_largest(engine: Engine) -> None:
         assert all(before <= token_clock(token) <= time.time_ns() // 1000 for token in tokens.values())
         seen |= {token[16:] for token in tokens.values()}
     assert len(seen) > 90
+
+
+def write(engine: Engine, token: str) -> None:
+    """Put one token into all version rows."""
+    with engine.begin() as connection:
+        connection.execute(update(TABLES.versions).values(token=token))
+
+
+@pytest.mark.parametrize("written", ["", "x" * 20, "9" * 20, "1" * 19, "1" * 19 + "\n"])
+def test_what_is_no_token_is_made_new(engine: Engine, written: str) -> None:
+    """What is in a version row and no token is never answered."""
+    fold(engine, *LABELS)
+    write(engine, written)
+    tokens = fold(engine, *LABELS)
+    assert tokens is not None
+    assert all(map(is_token, tokens.values()))
+    assert fold(engine, *LABELS) == tokens
+
+
+def test_what_is_too_old_is_made_new(engine: Engine) -> None:
+    """A token is answered up to the age that is asked for, and made new once when it is older."""
+    fold(engine, *LABELS)
+    for age, is_answered in ((3590, True), (3610, False)):
+        old = f"{time.time_ns() // 1000 - age * 10**6:016}0000"
+        write(engine, old)
+        tokens = fold(engine, *LABELS)
+        assert tokens is not None
+        assert all((token == old) == is_answered for token in tokens.values())
+        assert fold(engine, *LABELS) == tokens
+
+
+def test_another_namespace_is_left_alone(engine: Engine) -> None:
+    """What another app has noted about a tenant of the same name stays noted, and has tokens of its own."""
+    revalidators = [revalidator_on(DurableStore(engine, TABLES), namespace=name) for name in ("one", "other")]
+    before = [token(each) for each in revalidators]
+    with engine.begin() as connection:
+        rows = [{"namespace": name, "tenant": "1", "model": "label"} for name in ("one", "other")]
+        connection.execute(insert(TABLES.pending), [*rows, {**rows[1], "tenant": "*"}])
+    assert token(revalidators[0]) > before[0]
+    assert count_pending(engine) == 2
+    assert token(revalidators[1]) > before[1]
+    assert count_pending(engine) == 0
 
 
 def test_every_tenant_is_folded_first(engine: Engine) -> None:
@@ -138,6 +192,86 @@ def test_many_folds_at_once(engine: Engine, caplog: pytest.LogCaptureFixture) ->
             done.result(60)
     assert count_pending(engine) == 0
     assert not caplog.records
+
+
+def until_waits(engine: Engine, connection: Connection) -> None:
+    """Wait until somebody waits for a lock that `connection` holds."""
+    holder = connection.scalar(text("SELECT pg_backend_pid()"))
+    waiting = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE :holder = ANY (pg_blocking_pids(pid)))")
+    deadline = time.monotonic() + 3
+    with engine.connect() as beside:
+        while not beside.scalar(waiting, {"holder": holder}):
+            beside.rollback()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@contextmanager
+def locked(engine: Engine, pair: tuple[str, str]) -> Iterator[Connection]:
+    """Lock the version row of a pair, on the connection that is given, until the block ends."""
+    tenant, model = pair
+    versions = TABLES.versions.c
+    with engine.begin() as connection:
+        row = select(versions.token).where(versions.tenant == tenant, versions.model == model)
+        assert connection.scalar(row.with_for_update()) is not None
+        yield connection
+
+
+def test_what_is_committed_while_it_waits(engine: Engine) -> None:
+    """It counts in what was committed before it had the lock, and follows the token that was written meanwhile."""
+    fold(engine, *LABELS)
+    note(engine, LABELS[0])
+    written = "8" + "0" * 19
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, LABELS[0]) as connection:
+            folding = threads.submit(fold, engine, *LABELS)
+            until_waits(engine, connection)
+            note(engine, LABELS[0])
+            connection.execute(update(TABLES.versions).where(TABLES.versions.c.tenant == "1").values(token=written))
+        tokens = folding.result(5)
+    assert tokens is not None
+    assert tokens[LABELS[0]] > written
+    assert count_pending(engine) == 0
+    assert fold(engine, *LABELS) == tokens
+
+
+def test_every_tenant_is_noted_while_it_waits(engine: Engine) -> None:
+    """What it has folded stays folded when it finds that every tenant comes first; no pair is left out."""
+    labels, teams = [("1", "label"), ("1", "team")]
+    before = fold(engine, labels, teams)
+    assert before is not None
+    note(engine, labels, teams)
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, labels) as connection:
+            folding = threads.submit(fold, engine, labels, teams)
+            until_waits(engine, connection)
+            note(engine, ("*", "team"))
+        assert folding.result(5) is None
+    assert count_pending(engine) == 2
+    revalidator = revalidator_on(DurableStore(engine, TABLES))
+    after = revalidator.sync.fold_many({1: ["label", "team"]})["1"]
+    assert after["label"] > before[labels]
+    assert after["team"] > before[teams]
+    assert count_pending(engine) == 0
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_a_version_row_is_deleted_while_it_waits(engine: Engine, is_noted: bool) -> None:
+    """A token is answered that is in the table, whatever becomes of the row that was to be locked."""
+    fold(engine, *LABELS)
+    pair = LABELS[0]
+    note(engine, pair)
+    revalidator = revalidator_on(DurableStore(engine, TABLES))
+    with ThreadPoolExecutor(1) as threads:
+        with locked(engine, pair) as connection:
+            folding = threads.submit(token, revalidator)
+            until_waits(engine, connection)
+            if not is_noted:
+                connection.execute(delete(TABLES.pending))
+            connection.execute(delete(TABLES.versions).where(TABLES.versions.c.tenant == "1"))
+        answered = folding.result(5)
+    assert is_token(answered)
+    assert token(revalidator) == answered
 
 
 def test_where_it_is_missing(
@@ -224,6 +358,45 @@ def test_a_schema(own_database: Database, schema: str | None) -> None:
         assert not store._calling._is_told
         metadata.drop_all(each)
         assert functions(each) == set()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("schema", ["100%s of a :desk", "a::desk"])
+def test_a_schema_that_reads_like_a_parameter(
+    own_database: Database, caplog: pytest.LogCaptureFixture, schema: str
+) -> None:
+    """What has a meaning of its own in a statement with parameters is but a letter of a name."""
+    metadata = MetaData()
+    tables = add_tables(metadata, schema=schema)
+    engine = create_engine(own_database.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(CreateSchema(schema))
+    metadata.create_all(engine)
+    store = DurableStore(engine, tables)
+    revalidator = revalidator_on(store)
+    before = token(revalidator)
+    with engine.begin() as connection:
+        store.note(revalidator.keyspace, connection, {"1": {"label"}})
+    assert token(revalidator) > before
+    assert not caplog.records
+    engine.dispose()
+
+
+def test_tables_that_were_copied(own_database: Database) -> None:
+    """It is created next to a copy of the tables in another schema, and dropped with that."""
+    metadata, copied = MetaData(), MetaData()
+    add_tables(metadata)
+    for table in metadata.sorted_tables:
+        table.to_metadata(copied, schema="tenant")
+    engine = create_engine(own_database.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(CreateSchema("tenant"))
+    metadata.create_all(engine)
+    copied.create_all(engine)
+    assert functions(engine) == {"public", "tenant"}
+    assert fold(engine, *LABELS, tables=add_tables(copied, schema="tenant")) is not None
+    copied.drop_all(engine)
+    assert functions(engine) == {"public"}
     engine.dispose()
 
 

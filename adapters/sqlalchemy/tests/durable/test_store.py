@@ -224,6 +224,24 @@ async def test_nobody_waits_long_for_a_fold_that_is_stuck(monkeypatch: pytest.Mo
     ]
 
 
+async def test_few_wait_for_what_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a lock is kept, and however many come meanwhile, most of the pool's connections are the app's."""
+    monkeypatch.setattr(sharing_module, "_PATIENCE", 0.001)
+    answers = Answers()
+    ask = asking(Sharing(answers))
+    tasks = []
+    for number in range(12):
+        tasks.append(ask(f"{number}", "label"))
+        await asyncio.sleep(0.005)
+    await answers.begun(4)
+    answers.end(0, "first")
+    await answers.begun(5)
+    assert answers.batches[4] == {f"{number}": {"label"} for number in range(4, 12)}
+    for number in range(1, 5):
+        answers.end(number, "then")
+    assert [(await task)[f"{number}"]["label"] for number, task in enumerate(tasks)] == ["first"] + 11 * ["then"]
+
+
 async def test_commits_in_the_background_share_folds() -> None:
     """The first is folded at once, the others all together when the pause is over, those in doubt apart."""
     folds: list[tuple[Pairs, bool]] = []
@@ -233,8 +251,8 @@ async def test_commits_in_the_background_share_folds() -> None:
 
     behind = Behind(fold)
     behind.add({"1": {"label"}}, in_doubt=False)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
     assert folds == [({"1": {"label"}}, False)]
     for tenant, model in (("1", "label"), ("2", "label"), ("1", "team")):
         behind.add({tenant: {model}}, in_doubt=False)
@@ -243,3 +261,44 @@ async def test_commits_in_the_background_share_folds() -> None:
     assert len(folds) == 1
     await asyncio.sleep(0.05)
     assert folds[1:] == [({"1": {"label", "team"}, "2": {"label"}}, False), ({"4": {"label"}}, True)]
+
+
+async def test_a_fold_in_the_background_that_is_stuck() -> None:
+    """What is committed later waits for it a while only, though it goes on."""
+    folds: list[Pairs] = []
+    is_over = asyncio.Event()
+
+    async def fold(pairs: Pairs, _: bool) -> None:
+        if "1" in pairs:
+            await is_over.wait()
+        folds.append(pairs)
+
+    behind = Behind(fold)
+    for tenant in ("1", "2"):
+        behind.add({tenant: {"label"}}, in_doubt=False)
+        await asyncio.sleep(0.02)
+    async with asyncio.timeout(3):
+        while not folds:
+            await asyncio.sleep(0.005)
+    assert folds == [{"2": {"label"}}]
+    is_over.set()
+    await asyncio.sleep(0.02)
+    assert folds == [{"2": {"label"}}, {"1": {"label"}}]
+
+
+async def test_a_fold_in_the_background_that_is_cancelled_before_it_begins() -> None:
+    """It is made up for with the next commit's."""
+    folds: list[Pairs] = []
+
+    async def fold(pairs: Pairs, _: bool) -> None:
+        folds.append(pairs)
+
+    behind = Behind(fold)
+    others = asyncio.all_tasks()
+    behind.add({"1": {"label"}}, in_doubt=False)
+    (task,) = asyncio.all_tasks() - others
+    task.cancel()
+    await asyncio.sleep(0)
+    behind.add({"2": {"label"}}, in_doubt=False)
+    await asyncio.sleep(0.05)
+    assert folds == [{"1": {"label"}, "2": {"label"}}]
