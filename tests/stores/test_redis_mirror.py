@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -801,6 +802,29 @@ async def test_a_client_that_can_not_listen(
         assert store.held(keyspace, "1", MODELS) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "TypeError: no more" in caplog.text
+
+
+async def test_listening_is_no_part_of_a_request(keyspace: Keyspace, redis_server: RedisServer) -> None:
+    """What listens outlives the request that began it, and sees none of its context: no trace, no user in a log."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    def make() -> redis.asyncio.Redis:
+        client = redis.asyncio.Redis(port=redis_server.port)
+        connection_class: Any = client.connection_pool.connection_class
+
+        def noting(**options: Any) -> Any:
+            seen.append(user.get())
+            return connection_class(**options)
+
+        client.connection_pool.connection_class = noting  # type: ignore[assignment]
+        return client
+
+    store = RedisStore(make, partial(redis.Redis, port=redis_server.port), timeout=5.0)
+    async with store.running(keyspace):
+        user.set("ann")
+        await Mirrored(store, keyspace).warm()
+    assert seen == ["ann", "nobody"]
 
 
 # Rights

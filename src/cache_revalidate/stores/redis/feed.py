@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,7 +99,8 @@ class Feed:
         if time.monotonic() < self._resumes_at.get(name, 0.0):
             return None
         line = self._lines[name] = Line(partial(_new_connection, connects), self._stats, sharded=bool(name))
-        task = asyncio.get_running_loop().create_task(self._run(name, line))
+        # In a context of its own: it outlives the request that happens to begin it.
+        task = asyncio.get_running_loop().create_task(self._run(name, line), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return line
