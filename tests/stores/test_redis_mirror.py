@@ -22,7 +22,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from cache_revalidate import ConfigurationError, Keyspace, Store, StoreError, new_token
+from cache_revalidate import ConfigurationError, Keyspace, Revalidator, Store, StoreError, new_token
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.testing import CopyContract, StoreContract
 from cache_revalidate.types import Tokens
@@ -775,6 +775,19 @@ async def test_no_client(keyspace: Keyspace, caplog: pytest.LogCaptureFixture) -
             with pytest.raises(StoreError, match="no client today"):
                 await store.read(keyspace, "1", MODELS)
         assert store.held(keyspace, "1", MODELS) is None
+
+
+def test_no_event_loop(keyspace: Keyspace, redis_server: RedisServer) -> None:
+    """An app that runs on trio, where redis-py can't, starts and ends all the same; its reads are StoreErrors."""
+    revalidator = Revalidator(["label"], RedisStore.from_url(redis_server.url), namespace=keyspace.namespace)
+
+    async def app() -> None:
+        async with revalidator.lifespan():
+            with pytest.raises(StoreError, match="needs asyncio"):
+                await revalidator.tokens(1)
+
+    with pytest.raises(StopIteration):
+        app().send(None)
 
 
 async def test_a_client_that_can_not_listen(

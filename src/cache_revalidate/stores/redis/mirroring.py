@@ -67,11 +67,11 @@ class Mirroring:
     @asynccontextmanager
     async def running(self, keyspace: Keyspace, make_feed: Callable[[], Feed]) -> AsyncIterator[None]:
         """Mirror a namespace inside the block, unless another app or event loop of this process does already."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._loop is not None and self._loop.is_closed():  # and so will never end what it has begun
             self._mirrors, self._feed, self._loop = {}, None, None
             self.stats.tenants = 0
-        if not self._tenants or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
+        if not self._tenants or loop is None or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
             yield
             return
         if self._feed is None:
@@ -91,3 +91,11 @@ class Mirroring:
 
     def _life(self, keyspace: Keyspace) -> float:
         return min(self._seconds, keyspace.expiry / _PART_OF_EXPIRY)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the running event loop; None where there is none of asyncio's, as on trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

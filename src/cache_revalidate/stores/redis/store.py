@@ -21,7 +21,7 @@ from cache_revalidate.stores.redis.clock import RedisClock
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.feed import Feed
 from cache_revalidate.stores.redis.layout import LAYOUTS, CallContext, Operation, ScriptCall
-from cache_revalidate.stores.redis.mirroring import Mirroring
+from cache_revalidate.stores.redis.mirroring import Mirroring, running_loop
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ class RedisStore(CopyStore):
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
-        connection = self._connections.get(asyncio.get_running_loop())
+        loop = running_loop()
+        connection = None if loop is None else self._connections.get(loop)
         if connection is not None:
             await connection.lifetime.aclose()
         with self._sync_lock:
