@@ -433,6 +433,31 @@ async def test_garbage(open_mirrored: OpenMirrored, open_store: OpenStore, redis
     assert here.store.mirror_stats.drops == 0
 
 
+@pytest.mark.parametrize("layout", ["hash", "chatwoot"])
+@pytest.mark.parametrize("databases", [(0, 1), (1, 0)])
+async def test_another_database(
+    databases: tuple[int, int],
+    layout: str,
+    open_mirrored: OpenMirrored,
+    open_store: OpenStore,
+    redis_server: RedisServer,
+) -> None:
+    """What an app of the same namespace bumps in another database of this Redis is none of this one's tokens."""
+    url, other_url = (f"redis://{HOST}:{redis_server.port}/{number}" for number in databases)
+    options: dict[str, Any] = {"layout": layout, "mirrored_tenants": 10, "timeout": 5.0}
+    here = await open_mirrored(url, **options)
+    beside, other = open_store(url, **options), open_store(other_url, **options)
+    await here.warm()
+    tokens, events = await here.look(), here.store.mirror_stats.events
+    await other.read(here.keyspace, "1", MODELS)
+    await other.bump(here.keyspace, {"1": MODELS})
+    await other.drop(here.keyspace, {"1": MODELS})
+    await beside.bump(here.keyspace, {"1": ["team"]})
+    await until(lambda: here.store.mirror_stats.events > events, "its own database's bump is heard")
+    assert here.store.mirror_stats.events == events + 1
+    assert is_right(here, tokens)
+
+
 # Much at once
 
 BUMPER = """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.stores.base import Keyspace
 from cache_revalidate.stores.mirror import Mirror, MirrorStats
-from cache_revalidate.stores.redis.layout import tenant_key
+from cache_revalidate.stores.redis.layout import tenant_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,9 +24,12 @@ _PART_OF_EXPIRY: Final = 4
 
 
 class Mirroring:
-    """Mirrors up to `tenants` tenants of a namespace, 0 for none, each token for `seconds` at the most."""
+    """Mirrors up to `tenants` tenants of a namespace, 0 for none, each token for `seconds` at the most.
 
-    def __init__(self, tenants: int, seconds: float) -> None:
+    `db` is the number of the database in which they are.
+    """
+
+    def __init__(self, tenants: int, seconds: float, db: int) -> None:
         if isinstance(tenants, bool) or not isinstance(tenants, int) or tenants < 0:
             raise ConfigurationError(f"mirrored_tenants {tenants!r} is not a number of tenants: 0 is for none.")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
@@ -34,6 +37,7 @@ class Mirroring:
         self.stats: Final = MirrorStats()
         self._tenants = tenants
         self._seconds = seconds
+        self._db = db
         self._mirrors: dict[str, Mirror] = {}
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,7 +81,8 @@ class Mirroring:
         if self._feed is None:
             self._feed, self._loop = make_feed(), loop
         feed = self._feed
-        mirror = Mirror(feed, partial(tenant_key, keyspace.namespace), self.stats, most=self._tenants)
+        channel = partial(tenant_channel, keyspace.namespace, self._db)
+        mirror = Mirror(feed, channel, self.stats, most=self._tenants)
         self._mirrors[keyspace.namespace] = mirror
         try:
             yield
