@@ -183,7 +183,8 @@ class RedisStore(CopyStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
-        make_feed = partial(Feed, self._client, self._mirroring.stats, patience=self._timeout, name=self._name)
+        stats, sharded = self._mirroring.stats, self._clustered  # for so are bumps published
+        make_feed = partial(Feed, self._client, stats, patience=self._timeout, name=self._name, sharded=sharded)
         async with super().running(keyspace), self._mirroring.running(keyspace, make_feed):
             yield
 
