@@ -802,6 +802,19 @@ async def test_no_client(keyspace: Keyspace, caplog: pytest.LogCaptureFixture) -
         assert store.held(keyspace, "1", MODELS) is None
 
 
+async def test_a_cluster_that_is_away_from_the_start(keyspace: Keyspace, open_store: OpenStore) -> None:
+    """Where no node of a cluster is known yet, reads are StoreErrors, however hot the tenant is."""
+    store = open_store(f"redis+cluster://{HOST}:{free_port()}", mirrored_for=60.0)
+    wide = Keyspace(keyspace.namespace, 240.0)
+    async with store.running(wide):
+        for _ in range(4):
+            with pytest.raises(StoreError, match="cannot be connected"):
+                await store.read(wide, "1", MODELS)
+            store._resume_at = 0.0  # as if the pause were over
+        assert store.mirror_stats.tenants == 1
+        assert store.held(wide, "1", MODELS) is None
+
+
 def test_no_event_loop(keyspace: Keyspace, redis_server: RedisServer) -> None:
     """An app that runs on trio, where redis-py can't, starts and ends all the same; its reads are StoreErrors."""
     revalidator = Revalidator(["label"], RedisStore.from_url(redis_server.url), namespace=keyspace.namespace)

@@ -89,7 +89,7 @@ class Feed:
             return self._line("", client.connection_pool)
         try:
             node: Any = client.get_node_from_key(channel)
-        except redis.RedisError:  # The slot has no node at present.
+        except redis.exceptions.RedisClusterException:  # No node has the slot at present, or none is known yet.
             return None
         return self._line(node.name, node)
 
