@@ -664,6 +664,43 @@ def test_a_loop_that_was_abandoned(redis_server: RedisServer) -> None:
     asyncio.run(app())
 
 
+FORKING = """
+import asyncio, os, sys
+from cache_revalidate import Keyspace
+from cache_revalidate.stores.redis import RedisStore
+
+url, namespace = sys.argv[1:]
+store, keyspace = RedisStore.from_url(url, timeout=30), Keyspace(namespace, 240)
+
+async def warm():
+    async with asyncio.timeout(20):
+        while store.held(keyspace, "1", ["label"]) is None:
+            await store.read(keyspace, "1", ["label"])
+            await asyncio.sleep(0.01)
+
+async def app():
+    async with store.running(keyspace):
+        assert store.held(keyspace, "1", ["label"]) is None
+        await warm()
+        assert store.mirror_stats.tenants == 1
+
+loop = asyncio.new_event_loop()
+running = store.running(keyspace)
+loop.run_until_complete(running.__aenter__())
+loop.run_until_complete(warm())
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+asyncio.run(app())
+"""
+
+
+async def test_a_fork(redis_server: RedisServer, keyspace: Keyspace) -> None:
+    """A process that was forked off one that mirrors holds nothing of it when its own app starts, and mirrors too."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, redis_server.url, keyspace.namespace]
+    forked = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert forked.returncode == 0, forked.stderr
+
+
 async def test_switched_off(open_mirrored: OpenMirrored, redis_server_own: RedisServer) -> None:
     """With `mirrored_tenants=0` nobody listens, and all is read."""
     here = await open_mirrored(redis_server_own.url, mirrored_tenants=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -41,6 +42,7 @@ class Mirroring:
         self._mirrors: dict[str, Mirror] = {}
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
 
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
         """Return the tokens of `models` if all are held."""
@@ -72,14 +74,15 @@ class Mirroring:
     async def running(self, keyspace: Keyspace, make_feed: Callable[[], Feed]) -> AsyncIterator[None]:
         """Mirror a namespace inside the block, unless another app or event loop of this process does already."""
         loop = running_loop()
-        if self._loop is not None and self._loop.is_closed():  # and so will never end what it has begun
+        # A loop that is closed, or of the process that this one was forked off, will not end here what it has begun.
+        if self._loop is not None and (self._loop.is_closed() or self._process != os.getpid()):
             self._mirrors, self._feed, self._loop = {}, None, None
             self.stats.tenants = 0
         if not self._tenants or loop is None or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
             yield
             return
         if self._feed is None:
-            self._feed, self._loop = make_feed(), loop
+            self._feed, self._loop, self._process = make_feed(), loop, os.getpid()
         feed = self._feed
         channel = partial(tenant_channel, keyspace.namespace, self._db)
         mirror = Mirror(feed, channel, self.stats, most=self._tenants)
