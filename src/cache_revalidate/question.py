@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cache_revalidate.http.cache_keys import shown_tokens
 from cache_revalidate.http.request_fields import RequestFields
@@ -48,7 +48,11 @@ class Questions:
         return if_none_match, shown, (scope["path"], scope.get("query_string", b""), selected)
 
 
+_LINE: Final = 64
+"""What a header takes in memory, at least, however short it is, in bytes."""
+
+
 def length(resource: Resource) -> int:
-    """Return how long the parts of a resource are together, in characters and bytes."""
+    """Return how long the parts of a resource are together, in characters and bytes, with what each header takes."""
     path, query, selected = resource
-    return len(path) + len(query) + sum(len(name) + len(value) for name, value in selected)
+    return len(path) + len(query) + sum(_LINE + len(name) + len(value) for name, value in selected)

@@ -1,5 +1,6 @@
 """Whichever way a request takes through the middleware, the answer is the same."""
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -184,3 +185,30 @@ async def test_a_rewritten_request_is_judged_as_it_came_to_the_middleware(revali
     async with client_of(app) as client:
         etag = (await client.get(LABELS)).headers["etag"]
         assert (await client.get(LABELS, headers={"if-none-match": etag})).status_code == 304
+
+
+async def test_what_callers_make_large_is_not_remembered(desk: Desk, revalidator: Revalidator) -> None:
+    """A header that is sent often, and empty, is answered each time, and takes no memory between the requests."""
+    app = CacheRevalidateMiddleware(desk, revalidator=revalidator, authorize=agent, routes={PATTERN: ["label"]})
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        """Keep nothing."""
+
+    async def ask(number: int) -> None:
+        for path in (LABELS, KEYS):
+            scope = scope_of(path, [(b"".join([b"acc", b"ept"]), b"") for _ in range(150)])
+            await app({**scope, "query_string": b"%d" % number}, receive, send)
+        desk.scopes.clear()
+
+    await ask(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 101):
+            await ask(number)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 100 * 5_000

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from cache_revalidate import ConfigurationError, Keyspace, Store, StoreError, new_token
+from cache_revalidate import ConfigurationError, Keyspace, Revalidator, Store, StoreError, new_token
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.testing import CopyContract, StoreContract
 from cache_revalidate.types import Tokens
@@ -437,6 +438,31 @@ async def test_garbage(open_mirrored: OpenMirrored, open_store: OpenStore, redis
     assert here.store.mirror_stats.drops == 0
 
 
+@pytest.mark.parametrize("layout", ["hash", "chatwoot"])
+@pytest.mark.parametrize("databases", [(0, 1), (1, 0)])
+async def test_another_database(
+    databases: tuple[int, int],
+    layout: str,
+    open_mirrored: OpenMirrored,
+    open_store: OpenStore,
+    redis_server: RedisServer,
+) -> None:
+    """What an app of the same namespace bumps in another database of this Redis is none of this one's tokens."""
+    url, other_url = (f"redis://{HOST}:{redis_server.port}/{number}" for number in databases)
+    options: dict[str, Any] = {"layout": layout, "mirrored_tenants": 10, "timeout": 5.0}
+    here = await open_mirrored(url, **options)
+    beside, other = open_store(url, **options), open_store(other_url, **options)
+    await here.warm()
+    tokens, events = await here.look(), here.store.mirror_stats.events
+    await other.read(here.keyspace, "1", MODELS)
+    await other.bump(here.keyspace, {"1": MODELS})
+    await other.drop(here.keyspace, {"1": MODELS})
+    await beside.bump(here.keyspace, {"1": ["team"]})
+    await until(lambda: here.store.mirror_stats.events > events, "its own database's bump is heard")
+    assert here.store.mirror_stats.events == events + 1
+    assert is_right(here, tokens)
+
+
 # Much at once
 
 BUMPER = """
@@ -643,6 +669,43 @@ def test_a_loop_that_was_abandoned(redis_server: RedisServer) -> None:
     asyncio.run(app())
 
 
+FORKING = """
+import asyncio, os, sys
+from cache_revalidate import Keyspace
+from cache_revalidate.stores.redis import RedisStore
+
+url, namespace = sys.argv[1:]
+store, keyspace = RedisStore.from_url(url, timeout=30), Keyspace(namespace, 240)
+
+async def warm():
+    async with asyncio.timeout(20):
+        while store.held(keyspace, "1", ["label"]) is None:
+            await store.read(keyspace, "1", ["label"])
+            await asyncio.sleep(0.01)
+
+async def app():
+    async with store.running(keyspace):
+        assert store.held(keyspace, "1", ["label"]) is None
+        await warm()
+        assert store.mirror_stats.tenants == 1
+
+loop = asyncio.new_event_loop()
+running = store.running(keyspace)
+loop.run_until_complete(running.__aenter__())
+loop.run_until_complete(warm())
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+asyncio.run(app())
+"""
+
+
+async def test_a_fork(redis_server: RedisServer, keyspace: Keyspace) -> None:
+    """A process that was forked off one that mirrors holds nothing of it when its own app starts, and mirrors too."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, redis_server.url, keyspace.namespace]
+    forked = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert forked.returncode == 0, forked.stderr
+
+
 async def test_switched_off(open_mirrored: OpenMirrored, redis_server_own: RedisServer) -> None:
     """With `mirrored_tenants=0` nobody listens, and all is read."""
     here = await open_mirrored(redis_server_own.url, mirrored_tenants=0)
@@ -781,6 +844,32 @@ async def test_no_client(keyspace: Keyspace, caplog: pytest.LogCaptureFixture) -
         assert store.held(keyspace, "1", MODELS) is None
 
 
+async def test_a_cluster_that_is_away_from_the_start(keyspace: Keyspace, open_store: OpenStore) -> None:
+    """Where no node of a cluster is known yet, reads are StoreErrors, however hot the tenant is."""
+    store = open_store(f"redis+cluster://{HOST}:{free_port()}", mirrored_for=60.0)
+    wide = Keyspace(keyspace.namespace, 240.0)
+    async with store.running(wide):
+        for _ in range(4):
+            with pytest.raises(StoreError, match="cannot be connected"):
+                await store.read(wide, "1", MODELS)
+            store._resume_at = 0.0  # as if the pause were over
+        assert store.mirror_stats.tenants == 1
+        assert store.held(wide, "1", MODELS) is None
+
+
+def test_no_event_loop(keyspace: Keyspace, redis_server: RedisServer) -> None:
+    """An app that runs on trio, where redis-py can't, starts and ends all the same; its reads are StoreErrors."""
+    revalidator = Revalidator(["label"], RedisStore.from_url(redis_server.url), namespace=keyspace.namespace)
+
+    async def app() -> None:
+        async with revalidator.lifespan():
+            with pytest.raises(StoreError, match="needs asyncio"):
+                await revalidator.tokens(1)
+
+    with pytest.raises(StopIteration):
+        app().send(None)
+
+
 async def test_a_client_that_can_not_listen(
     keyspace: Keyspace, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -806,6 +895,29 @@ async def test_a_client_that_can_not_listen(
         assert store.held(keyspace, "1", MODELS) is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "TypeError: no more" in caplog.text
+
+
+async def test_listening_is_no_part_of_a_request(keyspace: Keyspace, redis_server: RedisServer) -> None:
+    """What listens outlives the request that began it, and sees none of its context: no trace, no user in a log."""
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    def make() -> redis.asyncio.Redis:
+        client = redis.asyncio.Redis(port=redis_server.port)
+        connection_class: Any = client.connection_pool.connection_class
+
+        def noting(**options: Any) -> Any:
+            seen.append(user.get())
+            return connection_class(**options)
+
+        client.connection_pool.connection_class = noting  # type: ignore[assignment]
+        return client
+
+    store = RedisStore(make, partial(redis.Redis, port=redis_server.port), timeout=5.0)
+    async with store.running(keyspace):
+        user.set("ann")
+        await Mirrored(store, keyspace).warm()
+    assert seen == ["ann", "nobody"]
 
 
 # Rights

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+import redis.asyncio.cluster
 
 from cache_revalidate import Keyspace, StoreError
 from cache_revalidate.stores.redis import RedisStore
@@ -18,6 +19,7 @@ from tests.stores.test_redis_mirror import ENOUGH
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import ask, client_of, is_in_sync, replicated_redis, role_of, wait_until
 from tests.support.redis_sentinels import SentinelGroup, sentinel_group
+from tests.support.servers import HOST
 
 OpenStore = Callable[..., RedisStore]
 
@@ -178,6 +180,23 @@ async def test_sharded(open_store: OpenStore, keyspace: Keyspace, cluster: Redis
         assert store.mirror_stats.tenants == 9
         assert store.mirror_stats.drops == 0
     await until(lambda: not any(shard_channels(cluster)), "nothing is left")
+
+
+@pytest.mark.parametrize("clustered", [True, False])
+async def test_own_clients(clustered: bool, keyspace: Keyspace, cluster: RedisCluster) -> None:
+    """With clients of a cluster, what is published is listened to, also where nobody has said that it is one."""
+    node = redis.asyncio.cluster.ClusterNode(HOST, cluster.nodes[0].port)
+    make = partial(redis.asyncio.RedisCluster, startup_nodes=[node])
+    here, other = (RedisStore(make, redis.RedisCluster, clustered=clustered, timeout=5.0) for _ in range(2))
+    wide = Keyspace(keyspace.namespace, 240.0)
+    mirrored = Mirrored(here, wide)
+    async with here.running(wide):
+        tenants = [tenant for node in primaries_of(cluster) for tenant in tenants_of(cluster, node, 1)]
+        await mirrored.warm(*tenants)
+        for tenant in tenants:
+            tokens = (await other.bump(wide, {tenant: MODELS}))[tenant]
+            await until(partial(is_held, mirrored, tenant, tokens), "the bump is heard", AT_ONCE)
+    await other.aclose()
 
 
 async def test_a_dead_node_pauses_no_other(open_store: OpenStore, keyspace: Keyspace) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,16 +36,17 @@ _logger = logging.getLogger("cache_revalidate")
 class Feed:
     """Listens to Redis on one event loop, where that of `client` is, which may be none before the first read.
 
-    `patience` is how many seconds connecting may take.
+    `patience` is how many seconds connecting may take; `sharded` says that the channels are of a cluster's slots.
     """
 
     def __init__(
-        self, client: Callable[[], AsyncClient | None], stats: MirrorStats, *, patience: float, name: str
+        self, client: Callable[[], AsyncClient | None], stats: MirrorStats, *, patience: float, name: str, sharded: bool
     ) -> None:
         self._client = client
         self._stats = stats
         self._patience = patience
         self._name = name
+        self._sharded = sharded
         self._lines: dict[str, Line] = {}
         self._places: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,7 +89,7 @@ class Feed:
             return self._line("", client.connection_pool)
         try:
             node: Any = client.get_node_from_key(channel)
-        except redis.RedisError:  # The slot has no node at present.
+        except redis.exceptions.RedisClusterException:  # No node has the slot at present, or none is known yet.
             return None
         return self._line(node.name, node)
 
@@ -97,8 +99,9 @@ class Feed:
             return line
         if time.monotonic() < self._resumes_at.get(name, 0.0):
             return None
-        line = self._lines[name] = Line(partial(_new_connection, connects), self._stats, sharded=bool(name))
-        task = asyncio.get_running_loop().create_task(self._run(name, line))
+        line = self._lines[name] = Line(partial(_new_connection, connects), self._stats, sharded=self._sharded)
+        # In a context of its own: it outlives the request that happens to begin it.
+        task = asyncio.get_running_loop().create_task(self._run(name, line), context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return line

@@ -1,9 +1,9 @@
 -- KEYS: one hash per tenant, whose fields are models and hold a token and the millisecond at which it is forgotten.
 -- ARGV: those of token.lua, then for each key the number of its models, the models, and what is given for each.
--- Answers the tokens in that order, and the time. A key is also the channel on which its changes are published.
+-- Answers the tokens in that order, and the time. The channel on which its changes are published begins with a key.
 
 local answer = {}
-local at = 5
+local at = 6
 local latest = milliseconds + expiry
 
 local function parse(value)

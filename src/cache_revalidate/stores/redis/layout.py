@@ -30,6 +30,8 @@ class CallContext:
     clustered: bool
     unpublished: Callable[[str], None]
     """Is told why Redis did not let a script publish what it has changed."""
+    db: int = 0
+    """The number of the database: Redis has one set of channels for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,25 @@ def by_chatwoot(operation: Operation, keyspace: Keyspace, changes: Changes, cont
     prefix = f"{keyspace.namespace}:idb-cache-key-account"
     keys, arguments = [], _head(operation, keyspace, context)
     for tenant, models in changes.items():
-        channel = tenant_key(keyspace.namespace, tenant)
+        beginning = tenant_key(keyspace.namespace, tenant)
         for model, given in zip(models, _given(operation, models), strict=True):
             keys.append(f"{prefix}-{tenant}-{model}")
-            arguments += [channel, model, given]
+            arguments += [beginning, model, given]
     return ScriptCall(operation, STRINGS, keys, arguments, changes, context)
 
 
 def tenant_key(namespace: str, tenant: str) -> str:
-    """Return a tenant's channel, on which all its changes are published, and the key of its hash."""
+    """Return the key of a tenant's hash, with which its channel begins."""
     return f"{namespace}:{{{tenant}}}"
+
+
+def tenant_channel(namespace: str, db: int, tenant: str) -> str:
+    """Return a tenant's channel, on which all its changes are published."""
+    return tenant_key(namespace, tenant) + _channel_end(db)
+
+
+def _channel_end(db: int) -> str:
+    return f"@{db}" if db else ""
 
 
 def published_tokens(message: bytes) -> Tokens:
@@ -122,6 +133,7 @@ def _head(operation: Operation, keyspace: Keyspace, context: CallContext) -> lis
         str(round(keyspace.expiry * 1_000)),
         str(context.clock.deadline() if operation == "raise" else 0),
         "SPUBLISH" if context.clustered else "PUBLISH",
+        _channel_end(context.db),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.stores.base import Keyspace
 from cache_revalidate.stores.mirror import Mirror, MirrorStats
-from cache_revalidate.stores.redis.layout import tenant_key
+from cache_revalidate.stores.redis.layout import tenant_channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,9 +25,12 @@ _PART_OF_EXPIRY: Final = 4
 
 
 class Mirroring:
-    """Mirrors up to `tenants` tenants of a namespace, 0 for none, each token for `seconds` at the most."""
+    """Mirrors up to `tenants` tenants of a namespace, 0 for none, each token for `seconds` at the most.
 
-    def __init__(self, tenants: int, seconds: float) -> None:
+    `db` is the number of the database in which they are.
+    """
+
+    def __init__(self, tenants: int, seconds: float, db: int) -> None:
         if isinstance(tenants, bool) or not isinstance(tenants, int) or tenants < 0:
             raise ConfigurationError(f"mirrored_tenants {tenants!r} is not a number of tenants: 0 is for none.")
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST:
@@ -34,9 +38,11 @@ class Mirroring:
         self.stats: Final = MirrorStats()
         self._tenants = tenants
         self._seconds = seconds
+        self._db = db
         self._mirrors: dict[str, Mirror] = {}
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
 
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
         """Return the tokens of `models` if all are held."""
@@ -67,17 +73,19 @@ class Mirroring:
     @asynccontextmanager
     async def running(self, keyspace: Keyspace, make_feed: Callable[[], Feed]) -> AsyncIterator[None]:
         """Mirror a namespace inside the block, unless another app or event loop of this process does already."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop.is_closed():  # and so will never end what it has begun
+        loop = running_loop()
+        # A loop that is closed, or of the process that this one was forked off, will not end here what it has begun.
+        if self._loop is not None and (self._loop.is_closed() or self._process != os.getpid()):
             self._mirrors, self._feed, self._loop = {}, None, None
             self.stats.tenants = 0
-        if not self._tenants or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
+        if not self._tenants or loop is None or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
             yield
             return
         if self._feed is None:
-            self._feed, self._loop = make_feed(), loop
+            self._feed, self._loop, self._process = make_feed(), loop, os.getpid()
         feed = self._feed
-        mirror = Mirror(feed, partial(tenant_key, keyspace.namespace), self.stats, most=self._tenants)
+        channel = partial(tenant_channel, keyspace.namespace, self._db)
+        mirror = Mirror(feed, channel, self.stats, most=self._tenants)
         self._mirrors[keyspace.namespace] = mirror
         try:
             yield
@@ -91,3 +99,11 @@ class Mirroring:
 
     def _life(self, keyspace: Keyspace) -> float:
         return min(self._seconds, keyspace.expiry / _PART_OF_EXPIRY)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the running event loop; None where there is none of asyncio's, as on trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -21,7 +21,7 @@ from cache_revalidate.stores.redis.clock import RedisClock
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.feed import Feed
 from cache_revalidate.stores.redis.layout import LAYOUTS, CallContext, Operation, ScriptCall
-from cache_revalidate.stores.redis.mirroring import Mirroring
+from cache_revalidate.stores.redis.mirroring import Mirroring, running_loop
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class RedisStore(CopyStore):
 
     `make_client` and `make_sync_client` make redis-py clients of your own, which the store closes: an asynchronous
     one for each event loop that uses the store, and one for `bump_sync` when that is first called. `clustered` says
-    whether they are clients of a cluster, `name` is how messages call the Redis; the rest is as in `from_url`.
+    whether they are clients of a cluster, `db` is the number of their database, `name` is how messages call the Redis;
+    the rest is as in `from_url`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RedisStore(CopyStore):
         mirrored_tenants: int | None = None,
         mirrored_for: float = 5.0,
         clustered: bool = False,
+        db: int = 0,
         name: str = "the address of its client",
     ) -> None:
         if layout not in LAYOUTS:
@@ -82,10 +84,10 @@ class RedisStore(CopyStore):
         self._timeout = timeout
         self._clustered = clustered
         self._name = name
-        self._context = CallContext(RedisClock(None if clustered else timeout), clustered, self._say_unpublished)
+        self._context = CallContext(RedisClock(None if clustered else timeout), clustered, self._say_unpublished, db)
         if mirrored_tenants is None:
             mirrored_tenants = _MIRRORED_TENANTS if layout == "hash" else 0
-        self._mirroring = Mirroring(mirrored_tenants, mirrored_for)
+        self._mirroring = Mirroring(mirrored_tenants, mirrored_for, db)
         self._is_published = True
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
         self._sync_client: SyncClient | None = None
@@ -129,6 +131,7 @@ class RedisStore(CopyStore):
             mirrored_tenants=mirrored_tenants,
             mirrored_for=mirrored_for,
             clustered=address.kind == "cluster",
+            db=address.db,
             name=str(address),
         )
 
@@ -180,13 +183,15 @@ class RedisStore(CopyStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
-        make_feed = partial(Feed, self._client, self._mirroring.stats, patience=self._timeout, name=self._name)
+        stats, sharded = self._mirroring.stats, self._clustered  # for so are bumps published
+        make_feed = partial(Feed, self._client, stats, patience=self._timeout, name=self._name, sharded=sharded)
         async with super().running(keyspace), self._mirroring.running(keyspace, make_feed):
             yield
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
-        connection = self._connections.get(asyncio.get_running_loop())
+        loop = running_loop()
+        connection = None if loop is None else self._connections.get(loop)
         if connection is not None:
             await connection.lifetime.aclose()
         with self._sync_lock:

@@ -5,6 +5,7 @@ local operation = ARGV[1] -- 'read' and 'bump' are given random digits, 'raise' 
 local expiry = tonumber(ARGV[2]) -- milliseconds
 local deadline = tonumber(ARGV[3]) -- of a 'raise', in milliseconds since 1970; 0 for none
 local publish_command = ARGV[4] -- in a cluster SPUBLISH, which the nodes of the key's slot alone hear
+local channel_end = ARGV[5] -- which tells the databases apart
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local milliseconds = math.floor(now / 1000)
@@ -41,9 +42,9 @@ end
 
 -- Tells those who listen of models and their new tokens, '-' for none. A user who may not publish may still bump.
 local refusal = ''
-local function publish(channel, news)
+local function publish(channel_beginning, news)
   if #news > 0 then
-    local answer = redis.pcall(publish_command, channel, table.concat(news, ' '))
+    local answer = redis.pcall(publish_command, channel_beginning .. channel_end, table.concat(news, ' '))
     if type(answer) == 'table' and answer.err then
       refusal = ' ' .. answer.err
     end
