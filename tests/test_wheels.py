@@ -25,7 +25,10 @@ NAMES = tuple(SOURCES)
 NOT_REPEATED = (
     *(f"tests/{name}" for name in ("test_wheels.py", "test_layers.py", "support", "typing", "model", "benchmarks")),
     *(f"tests/{name}" for name in ("examples", "hunt", "replicas", "stores/test_redis_cluster.py")),
-    *(f"tests/stores/test_redis_{name}.py" for name in ("sentinels", "replication", "topologies")),
+    *(
+        f"tests/stores/test_redis_{name}.py"
+        for name in ("sentinels", "replication", "topologies", "mirror", "mirror_topologies")
+    ),
     *(f"adapters/sqlalchemy/tests/{name}" for name in ("durable", "triggers", "snapshot", "peers")),
 )
 """Tests that don't import the packages, or run long for what a wheel can't break: it has all files, or it has not."""

@@ -341,7 +341,7 @@ async def test_sentinels_dead_primary(
     if hung:
         old.resume()
         await in_thread(lambda: role_of(old) == "slave", "the old primary follows")
-        assert not ask(old, "PUBSUB", "CHANNELS")
+        assert not [channel for channel in ask(old, "PUBSUB", "CHANNELS") if not channel.startswith("__sentinel__")]
     assert readers.here.store.mirror_stats.drops >= 1
 
 

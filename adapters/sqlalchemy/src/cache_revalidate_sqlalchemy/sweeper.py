@@ -7,8 +7,12 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 from cache_revalidate import StoreError
+
+_LAST: Final = 1.0
+"""Seconds for which the sweep that is under way at the end is waited for: in a thread it could not be stopped."""
 
 _logger = logging.getLogger("cache_revalidate")
 
@@ -24,26 +28,27 @@ class Sweeper:
         self._interval = interval
         self._sweep = sweep
         self._is_failing = False
-        self._is_over = False
+        self._over = asyncio.Event()
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
         """Sweep in the background, inside the block."""
-        self._is_over = False
         task = asyncio.create_task(self._sweep_on())
         try:
             yield
         finally:
-            self._is_over = True  # whatever becomes of the cancellation in a driver's hands
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            self._over.set()  # whatever becomes of a cancellation in a driver's hands
+            try:
+                await asyncio.wait({task}, timeout=_LAST)
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _sweep_on(self) -> None:
         newest: int | None = None
-        while not self._is_over:
-            # Many processes share the work: no two of them should come at the same moment each time.
-            await asyncio.sleep(self._interval * random.uniform(0.8, 1.0))  # noqa: S311
+        # Many processes share the work: no two of them should come at the same moment each time.
+        while not await self._is_over_within(self._interval * random.uniform(0.8, 1.0)):  # noqa: S311
             try:
                 newest = await self._sweep(newest)
             except StoreError as error:
@@ -54,3 +59,10 @@ class Sweeper:
                 _logger.exception("A sweep failed")
             else:
                 self._is_failing = False
+
+    async def _is_over_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._over.wait()
+        except TimeoutError:
+            return False
