@@ -38,7 +38,7 @@ def authorize(connection: Connection, tenant: str) -> str | None:
 
 def around_bare_app(store: Store) -> CacheRevalidateMiddleware[Connection]:
     """Return the middleware around a bare app, which runs the revalidator's lifespan."""
-    revalidator = Revalidator(["label"], store)
+    revalidator = Revalidator(["label"], store, namespace="level_1")  # the durable contestant has the same Redis
     return CacheRevalidateMiddleware(
         Rows(revalidator.lifespan), revalidator=revalidator, authorize=authorize, routes=ROUTES
     )
@@ -58,7 +58,8 @@ def durable() -> CacheRevalidateMiddleware[Connection]:
     """Keep the tokens in PostgreSQL, with copies in Redis."""
     metadata, engine = MetaData(), create_async_engine(database_url())
     tables = add_tables(metadata)
-    revalidator = Revalidator(["label"], DurableStore(engine, tables, RedisStore.from_url(redis_url())))
+    store = DurableStore(engine, tables, RedisStore.from_url(redis_url()))
+    revalidator = Revalidator(["label"], store, namespace="durable")
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
