@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextvars import Context
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from cache_revalidate_sqlalchemy.pending import Pairs, add
@@ -81,8 +80,7 @@ class Sharing(Generic[_K]):
 
     def _begin(self, key: _K) -> None:
         self._leading[key] += 1
-        # It is of no request: what an app does by context in its engine's events is not for those who share the answer.
-        leader = asyncio.get_running_loop().create_task(self._lead(key), context=Context())
+        leader = asyncio.get_running_loop().create_task(self._lead(key))
         self._leaders.add(leader)
         leader.add_done_callback(self._leaders.discard)
 
