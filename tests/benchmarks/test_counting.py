@@ -1,28 +1,16 @@
 """The instrument that counts what Python does, on functions that are known to differ."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from benchmarks.counting import LIBRARY, count
+from benchmarks.counting import count
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.untraced import printed_untraced
 
 
 def test_a_coroutine_and_a_copy_of_the_headers_are_counted() -> None:
     """One more coroutine, and one more `dict(headers)`, each make the count larger, by the same each time."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment["PYTHONPATH"] = str(Path(LIBRARY).parent)
-    printed = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.known_costs"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    printed = printed_untraced("tests.benchmarks.known_costs")
     counts = {name: list(map(int, numbers)) for name, *numbers in map(str.split, printed.splitlines())}
     (bare, *once), (awaiting, *twice), (copying, *copied) = counts.values()
     assert awaiting > bare < copying

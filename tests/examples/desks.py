@@ -1,9 +1,10 @@
 """The two apps as tests run them: on which server and database, with which copies, and how a test talks to them."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,19 +54,62 @@ SETUPS = [
 ONE_EACH = [SETUPS[0], SETUPS[4]]
 
 
+class Seen:
+    """The newest tokens that any client of a desk was answered with, by account: shown with each request, as by the page.
+
+    So no test's story goes back, even when a worker that heard of a write a moment later than the others answers.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, dict[str, str]] = {}
+
+    def show(self, request: httpx.Request) -> None:
+        """Put the account's newest tokens into a request."""
+        if tokens := self._of(request):
+            request.headers["Cache-Keys"] = ", ".join(f'{model}="{token}"' for model, token in tokens.items())
+
+    def learn(self, response: httpx.Response) -> None:
+        """Take in the tokens that a response names."""
+        tokens = self._of(response.request)
+        for model, token in re.findall(r'(\w+)="(\d+)"', response.headers.get("Cache-Keys", "")):
+            tokens[model] = max(token, tokens.get(model, ""))
+
+    async def show_async(self, request: httpx.Request) -> None:
+        """Do the same for an asynchronous client."""
+        self.show(request)
+
+    async def learn_async(self, response: httpx.Response) -> None:
+        """Do the same for an asynchronous client."""
+        self.learn(response)
+
+    def _of(self, request: httpx.Request) -> dict[str, str]:
+        account = re.search(r"/accounts/(\d+)/", request.url.path)
+        return self._tokens.setdefault(account[1], {}) if account else {}
+
+
 @dataclass(frozen=True)
 class Desk:
     """A running app."""
 
     setup: Setup
     base_url: str
+    seen: Seen = field(default_factory=Seen)
 
     def client(self, token: str | None, **options: Any) -> httpx.Client:
         """Return a client signed in by `token`, which opens a connection per request, so that any worker may answer."""
+        hooks: dict[str, Any] = {"request": [self.seen.show], "response": [self.seen.learn]}
+        return httpx.Client(**self._options(token), event_hooks=hooks, **options)
+
+    def async_client(self, token: str | None) -> httpx.AsyncClient:
+        """Return the same for many requests at once."""
+        hooks: dict[str, Any] = {"request": [self.seen.show_async], "response": [self.seen.learn_async]}
+        return httpx.AsyncClient(**self._options(token), event_hooks=hooks)
+
+    def _options(self, token: str | None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        limits = httpx.Limits(max_keepalive_connections=0)
+        limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
         # There is no TLS to verify, and to load the certificates would take longer than most tests.
-        return httpx.Client(base_url=self.base_url, headers=headers, limits=limits, timeout=30, verify=False, **options)
+        return {"base_url": self.base_url, "headers": headers, "limits": limits, "timeout": 30, "verify": False}
 
 
 @contextmanager

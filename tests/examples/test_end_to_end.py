@@ -143,8 +143,7 @@ def minted(answers: list[httpx.Response]) -> set[str]:
 @pytest.fixture
 async def writer(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client that sends many requests at once."""
-    headers = {"Authorization": "Bearer demo-agent-1"}
-    async with httpx.AsyncClient(base_url=desk.base_url, headers=headers, timeout=30) as client:
+    async with desk.async_client("demo-agent-1") as client:
         yield client
 
 
@@ -185,10 +184,8 @@ def test_commits_within_a_second(agent: httpx.Client, label: str) -> None:
 
 
 async def test_workers_agree(desk: Desk, label: str) -> None:
-    """After an edit, whichever worker is asked shows the same new token."""
-    headers = {"Authorization": "Bearer demo-agent-1"}
-    limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=desk.base_url, headers=headers, limits=limits, timeout=30) as client:
+    """After an edit, whichever worker is asked shows its author the same new token."""
+    async with desk.async_client("demo-agent-1") as client:
         old = (await client.get(KEYS)).json()["cache_keys"]["label"]
         edit = await client.patch(label, json={"title": new_name()})
         answers = await asyncio.gather(*(client.get(KEYS) for _ in range(32)))

@@ -5,17 +5,13 @@ bound. `make profile` shows where it went. The counts are taken in a process of 
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.counting import LIBRARY
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.untraced import printed_untraced
 
 Counts = Mapping[str, Mapping[str, Any]]
 
@@ -47,16 +43,7 @@ COROUTINES = {"unmatched": 1, "new path": 0, "not modified": 1, "passed on and m
 @pytest.fixture(scope="module")
 def counts() -> Counts:
     """Count each kind of request, where nothing else traces."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment["PYTHONPATH"] = str(Path(LIBRARY).parent)
-    counted = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hot_path"],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: Counts = json.loads(counted.stdout)
+    found: Counts = json.loads(printed_untraced("benchmarks.hot_path"))
     return found
 
 

@@ -10,6 +10,7 @@ import redis
 
 from cache_revalidate import Keyspace
 from cache_revalidate.stores.redis import RedisStore
+from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import client_of
 from tests.support.servers import HOST, RedisServer
 
@@ -61,3 +62,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ]
     subprocess.run([*command, *options], check=True, capture_output=True)
     return certificate, key
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[RedisCluster]:
+    """Give three primaries, each with a replica, which all tests here put to work."""
+    with redis_cluster(nodes=6, replicas=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: RedisCluster) -> RedisCluster:
+    """Give the cluster, whole again after the test before."""
+    for node in shared_cluster.nodes:
+        if not node.is_running:
+            node.start()
+    shared_cluster.wait_until_whole()
+    return shared_cluster

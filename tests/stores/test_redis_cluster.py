@@ -1,55 +1,23 @@
 """The store in a cluster of six nodes, while slots move and nodes fail: no token goes back that was not lost."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
 from cache_revalidate import Keyspace
 from cache_revalidate.stores.redis import RedisStore
+from tests.stores.clustered import primaries_of, slot_of, tenants_of
 from tests.stores.traffic import traffic
 from tests.support.redis_cluster import RedisCluster, redis_cluster
-from tests.support.redis_replication import ask, cut, mend, role_of
-from tests.support.servers import HOST, RedisServer
+from tests.support.redis_replication import ask, cut, mend
+from tests.support.servers import HOST
 
 OpenStore = Callable[..., RedisStore]
 
 SOON = 30.0
 """Seconds within which every door is open again, on a busy machine; it takes 2 to 4."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
-    """Give three primaries, each with a replica, which all tests here put to work."""
-    with redis_cluster(nodes=6, replicas=1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(shared: RedisCluster) -> RedisCluster:
-    """Give the cluster, whole again after the test before."""
-    for node in shared.nodes:
-        if not node.is_running:
-            node.start()
-    shared.wait_until_whole()
-    return shared
-
-
-def primaries_of(cluster: RedisCluster) -> Sequence[RedisServer]:
-    """Return the nodes that are primaries now."""
-    return [node for node in cluster.nodes if role_of(node) == "master"]
-
-
-def slot_of(cluster: RedisCluster, tenant: str) -> int:
-    """Return the slot of a tenant's hash."""
-    return cluster.slot_of(f"{{{tenant}}}")
-
-
-def tenants_of(cluster: RedisCluster, node: RedisServer, count: int) -> list[str]:
-    """Return tenants whose slots a node has."""
-    here = (tenant for tenant in map(str, range(1, 1_000)) if cluster.primary_of(slot_of(cluster, tenant)) is node)
-    return [next(here) for _ in range(count)]
 
 
 async def test_reshard(open_store: OpenStore, keyspace: Keyspace, cluster: RedisCluster) -> None:

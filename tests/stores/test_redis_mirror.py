@@ -227,6 +227,25 @@ async def test_killed(open_mirrored: OpenMirrored, redis_server_own: RedisServer
     assert is_right(here, await here.bump())
 
 
+async def test_back_without_rights(
+    open_mirrored: OpenMirrored, redis_server_own: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Redis that was away, and does not let itself be listened to when it is back, is said to do so, too."""
+    here = await open_mirrored(redis_server_own.url)
+    await here.warm()
+    redis_server_own.kill()
+    await until(lambda: here.store.mirror_stats.drops == 1, "the loss is noticed")
+    redis_server_own.start()
+    ask(redis_server_own, "ACL", "SETUSER", "default", "-subscribe")
+
+    async def is_said() -> bool:
+        await here.look()
+        return "SUBSCRIBE" in caplog.text
+
+    await until_answered(is_said, "the rights that are missing are named")
+    assert here.held() is None
+
+
 async def test_frozen(
     open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

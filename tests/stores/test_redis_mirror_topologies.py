@@ -13,8 +13,8 @@ from cache_revalidate import Keyspace, StoreError
 from cache_revalidate.stores.redis import RedisStore
 from cache_revalidate.types import Tokens
 from tests.docs.pages import DOCS
+from tests.stores.clustered import primaries_of, slot_of, tenants_of
 from tests.stores.mirrored import MODELS, SOON, Mirrored, until, until_answered
-from tests.stores.test_redis_cluster import primaries_of, slot_of, tenants_of
 from tests.stores.test_redis_mirror import ENOUGH
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import ask, client_of, is_in_sync, replicated_redis, role_of, wait_until
@@ -134,23 +134,6 @@ async def in_thread(condition: Callable[[], object], what: str) -> None:
 
 
 # A cluster
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RedisCluster]:
-    """Give three primaries, each with a replica, which all tests here put to work."""
-    with redis_cluster(nodes=6, replicas=1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(shared: RedisCluster) -> RedisCluster:
-    """Give the cluster, whole again after the test before."""
-    for node in shared.nodes:
-        if not node.is_running:
-            node.start()
-    shared.wait_until_whole()
-    return shared
 
 
 def shard_channels(cluster: RedisCluster) -> list[list[str]]:

@@ -50,7 +50,7 @@ class Feed:
         self._lines: dict[str, Line] = {}
         self._places: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_failing = False
+        self._told: set[str] = set()
         self._is_closed = False
         self._resumes_at: dict[str, float] = {}
 
@@ -114,10 +114,12 @@ class Feed:
             refused = isinstance(error, redis.ResponseError)
             self._resumes_at[name] = time.monotonic() + (_LONG_PAUSE if refused else _PAUSE)
             self._stats.drops += line.has_confirmed
-            if line.has_confirmed or not self._is_failing:
-                reason = store_error(error, self._name, self._patience)
+            reason = str(store_error(error, self._name, self._patience))
+            if line.has_confirmed:  # Whatever was wrong before was over.
+                self._told.clear()
+            if reason not in self._told:
+                self._told.add(reason)
                 _logger.warning("Until this is over, tokens are not mirrored in this process, but read: %s", reason)
-            self._is_failing = True
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:

@@ -82,7 +82,6 @@ class RedisStore(CopyStore):
         self._make_sync_client = make_sync_client
         self._layout = LAYOUTS[layout]
         self._timeout = timeout
-        self._clustered = clustered
         self._name = name
         self._context = CallContext(RedisClock(None if clustered else timeout), clustered, self._say_unpublished, db)
         if mirrored_tenants is None:
@@ -183,7 +182,7 @@ class RedisStore(CopyStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
-        stats, sharded = self._mirroring.stats, self._clustered  # for so are bumps published
+        stats, sharded = self._mirroring.stats, self._context.clustered  # for so are bumps published
         make_feed = partial(Feed, self._client, stats, patience=self._timeout, name=self._name, sharded=sharded)
         async with super().running(keyspace), self._mirroring.running(keyspace, make_feed):
             yield
