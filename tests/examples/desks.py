@@ -55,7 +55,7 @@ ONE_EACH = [SETUPS[0], SETUPS[4]]
 
 
 class Seen:
-    """The newest tokens that any client of a desk was answered with, by account: shown with each request, as by the page.
+    """The newest tokens a desk's clients were answered with, by account: shown with each request, as the page does.
 
     So no test's story goes back, even when a worker that heard of a write a moment later than the others answers.
     """
