@@ -16,7 +16,17 @@ from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.policy import CachePolicy
 from cache_revalidate.revalidator import Revalidator, Stats
-from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, MirrorStats, NullStore, Store
+from cache_revalidate.stores import (
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    Line,
+    Listener,
+    MemoryStore,
+    MirrorStats,
+    NullStore,
+    Store,
+)
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant
 from cache_revalidate.tickets import Tickets
 from cache_revalidate.token import is_token, new_token, token_clock
@@ -39,6 +49,8 @@ __all__ = [
     "Grant",
     "InvalidTenantError",
     "Keyspace",
+    "Line",
+    "Listener",
     "MemoryStore",
     "MirrorStats",
     "NullStore",
