@@ -131,10 +131,15 @@ def _mend(origin: str) -> str:
         return "there are no wildcards, since any page could then act for your users. Name each origin."
     if origin.strip().lower() == "null":
         return "all pages without one send it, other people's sandboxed frames too. Serve yours from an origin."
-    scheme, separator, rest = origin.strip().partition("://")
-    if not separator:
-        return f"the scheme is missing. Write {'https://' + origin.strip()!r}."
-    exact = canonical_origin(f"{scheme}://{re.split(r'[/?#]', rest)[0].rpartition('@')[2]}")
-    if exact is not None:
-        return f"it has a path, a slash at its end, or more. Write {exact!r}."
-    return "write scheme://host or scheme://host:port, as location.origin shows it in the browser's console."
+    has_scheme = "://" in origin
+    scheme, _, rest = origin.strip().partition("://") if has_scheme else ("", "", origin.strip().removeprefix("//"))
+    host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+    exact = canonical_origin(f"{scheme or ('http' if _is_local(host) else 'https')}://{host}")
+    if exact is None:
+        return "write scheme://host or scheme://host:port, as location.origin shows it in the browser's console."
+    wrong = "it has a path, a slash at its end, or more" if has_scheme else "the scheme is missing"
+    return f"{wrong}. Write {exact!r}."
+
+
+def _is_local(host: str) -> bool:
+    return host.startswith(("localhost", "127.", "[::1]"))
