@@ -136,6 +136,12 @@ def test_without_an_origin_a_request_is_no_foreign_pages() -> None:
     assert OriginRule().allows(asked(None, kind="websocket", scheme="wss"))
 
 
+def test_an_origin_has_a_length() -> None:
+    """What is longer than any name of a host is no origin, and so is neither kept nor logged whole."""
+    assert canonical_origin("https://" + "a" * 504) == "https://" + "a" * 504
+    assert canonical_origin("https://" + "a" * 505) is None
+
+
 def test_several_origins_are_refused() -> None:
     """Two Origin headers are refused, also if they are the same and allowed."""
     assert OriginRule([DESK]).allows(asked("desk.example", DESK))
