@@ -57,8 +57,8 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
 
     `authorize(connection, tenant)` says who may see a tenant, and as which viewer: it **must be the same rule that
     your handlers enforce**, because a 304 is sent before they run. It returns a string that differs where what
-    users see differs, or `EVERYONE`, or None to refuse; it may be async, may raise `Refused`, and any exception
-    in it is a refusal.
+    users see differs, or `EVERYONE`, or a `Grant` of either until a given time, or None to refuse; it may be async, may
+    raise `Refused`, and any exception in it is a refusal.
 
     `routes` maps path patterns (`/accounts/{account_id:int}/labels`) to the models their answers depend on, or to
     a `CachePolicy`. `keys_path` is the keys endpoint's pattern, None for no endpoint. `tenant_parameter` is the
