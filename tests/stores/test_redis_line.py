@@ -116,9 +116,9 @@ def connected(stats: MirrorStats) -> Connected:
 
 async def test_left_while_the_slot_moves(connected: Connected) -> None:
     """When a node ends a subscription by itself while it is being left, the other subscriptions go on."""
-    async with connected() as (line, node, _, running):
+    async with connected() as (line, node, first, running):
         other = Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(OTHER, other)
         assert await node.asked() == ["SUNSUBSCRIBE", ONE]
         assert await node.asked() == ["SSUBSCRIBE", OTHER]
@@ -132,9 +132,9 @@ async def test_left_while_the_slot_moves(connected: Connected) -> None:
 
 async def test_left_and_asked_for_again_while_the_slot_moves(connected: Connected) -> None:
     """Who comes back to a channel whose slot has moved hears that it came to nothing, once."""
-    async with connected() as (line, node, _, running):
+    async with connected() as (line, node, first, running):
         again, other = Listener(), Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(ONE, again)
         line.listen(OTHER, other)
         for _ in range(3):
@@ -167,11 +167,11 @@ async def test_not_here(error: str, connected: Connected) -> None:
 
 async def test_the_last_command_counts(connected: Connected) -> None:
     """A channel that is left and asked for again is confirmed by the answer to the last command alone."""
-    async with connected() as (line, node, _, _):
+    async with connected() as (line, node, first, _):
         second, third = Listener(), Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(ONE, second)
-        line.leave(ONE)
+        line.leave(ONE, second)
         line.listen(ONE, third)
         for _ in range(4):
             await node.asked()
