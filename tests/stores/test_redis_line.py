@@ -185,6 +185,35 @@ async def test_the_last_command_counts(connected: Connected) -> None:
         assert second.told == []
 
 
+async def test_several_listeners(connected: Connected) -> None:
+    """Who comes to a channel that is confirmed hears so at once; the last to leave ends the subscription."""
+    async with connected() as (line, node, first, _):
+        second, third, fourth = Listener(), Listener(), Listener()
+        line.listen(ONE, second)
+        assert second.told == ["confirmed"]
+        line.listen(OTHER, third)
+        line.listen(OTHER, fourth)
+        assert await node.asked() == ["SSUBSCRIBE", OTHER]
+        line.leave(ONE, first)
+        node.say("ssubscribe", OTHER, 1)
+        node.say("smessage", ONE, "label 10000000000000000000")
+        await until(lambda: second.told == ["confirmed", "heard"], "the second hears")
+        assert third.told == fourth.told == ["confirmed"]
+        assert first.told == ["confirmed"]
+        line.leave(ONE, first)
+        line.leave(ONE, second)
+        assert await node.asked() == ["SUNSUBSCRIBE", ONE]
+        line.listen(ONE, first)
+        assert first.told == ["confirmed"]  # not yet again
+        assert await node.asked() == ["SSUBSCRIBE", ONE]
+        node.say("sunsubscribe", ONE, 1)
+        node.say("ssubscribe", ONE, 2)
+        await until(lambda: first.told == ["confirmed", "confirmed"], "that is confirmed")
+        node.close()
+        await until(lambda: first.told[-1] == third.told[-1] == fourth.told[-1] == "lost", "all lose it")
+        assert second.told == ["confirmed", "heard"]
+
+
 @pytest.mark.parametrize(("answer", "times"), [(("ssubscribe", OTHER, 1), 1), (("what", "is", "this"), 3)])
 async def test_nonsense(answer: tuple[str | int, ...], times: int, connected: Connected) -> None:
     """A node that answers what was not asked is listened to no more: nobody goes on believing it."""

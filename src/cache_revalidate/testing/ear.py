@@ -52,6 +52,7 @@ async def listening(store: Store, keyspace: Keyspace, *ears: Ear, tenant: str = 
     finally:
         for ear in ears:
             store.leave(keyspace, tenant, ear)
+            ear.is_told = False
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
