@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cache_revalidate.access import Connection, allow_everyone
+from cache_revalidate.access import Connection, Grant, allow_everyone
 from cache_revalidate.exceptions import (
     CacheRevalidateError,
     ConfigurationError,
@@ -15,9 +15,22 @@ from cache_revalidate.exceptions import (
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.policy import CachePolicy
+from cache_revalidate.push.hub import Hub
+from cache_revalidate.push.settings import HubSettings, HubStats
 from cache_revalidate.revalidator import Revalidator, Stats
-from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, MirrorStats, NullStore, Store
+from cache_revalidate.stores import (
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    Line,
+    Listener,
+    MemoryStore,
+    MirrorStats,
+    NullStore,
+    Store,
+)
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant
+from cache_revalidate.tickets import Tickets
 from cache_revalidate.token import is_token, new_token, token_clock
 from cache_revalidate.types import EVERYONE, Viewer
 
@@ -35,8 +48,14 @@ __all__ = [
     "Connection",
     "CopyStore",
     "FoldingStore",
+    "Grant",
+    "Hub",
+    "HubSettings",
+    "HubStats",
     "InvalidTenantError",
     "Keyspace",
+    "Line",
+    "Listener",
     "MemoryStore",
     "MirrorStats",
     "NullStore",
@@ -46,6 +65,7 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "Tickets",
     "UnknownModelError",
     "Viewer",
     "allow_everyone",
