@@ -33,7 +33,7 @@ class Connection(abc.ABC):
     """
 
     __slots__ = (
-        *("_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
+        *("_asked_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
         *("closing", "heard_at", "subscriptions", "viewer"),
     )
 
@@ -54,6 +54,7 @@ class Connection(abc.ABC):
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
         self._beat_is_due = False
+        self._asked_at = now
         self._recheck_at = now + board.settings.recheck
         self._ends_at = now + board.settings.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
 
@@ -66,16 +67,25 @@ class Connection(abc.ABC):
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
-        patience = 2 * self._heartbeat
-        if self.answers_heartbeats and now - self.heard_at > patience + self._board.settings.send_timeout:
+        if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
+            if self.heard_at >= self._asked_at:
+                self._asked_at = now
             self._beat_is_due = True
             self._wake()
             self._set_beat(now)
+
+    def _is_silent(self, now: float) -> bool:
+        """Say whether nothing was heard since a heartbeat that should have been answered by now.
+
+        How long it is since anything was heard says nothing: there may have been no heartbeat to answer.
+        """
+        patience = self._heartbeat + self._board.settings.send_timeout
+        return self.heard_at < self._asked_at < now - patience
 
     def close(self, closing: Closing) -> None:
         """End the connection soon, and tell the client why."""
