@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
@@ -61,29 +60,38 @@ class Hub:
         self.settings: Final = settings or HubSettings()
         self.stats: Final = HubStats()
         self._origins = OriginRule(origins)
-        self._signals = tuple(closes_on)
-        self._boards: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()
+        self._signals = _checked_signals(closes_on)
+        # Replaced as a whole, so that a signal or another thread may come at any time.
+        self._boards: Mapping[asyncio.AbstractEventLoop, Switchboard] = {}
+        self._lock = threading.Lock()
         self._is_closed = False
+        self._watching = 0
+        self._handlers: dict[signal.Signals, Any] = {}
         revalidator.accompany(self.running)
 
     def close(self) -> None:
         """End all connections soon, and open no new ones; from any thread, and from a signal handler."""
         self._is_closed = True
-        for loop, board in [*self._boards.items()]:
-            if not loop.is_closed():
+        for loop, board in self._boards.items():
+            with suppress(RuntimeError):  # It is closed, and nobody listens there any more.
                 loop.call_soon_threadsafe(board.close_all)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Be open inside the block, and close at the end, or when a signal says that it is near."""
+        """Be open inside the block, and close at the end, or when a signal says that it is near.
+
+        Several apps may have one hub: on each event loop, connections end with the last of those that run there.
+        """
         self._is_closed = False
+        board = self.board() if _is_asyncio() else None
+        if board is not None:
+            board.enter()
         try:
             with self._closed_on_signals():
                 yield
         finally:
-            self.close()
-            if board := self._boards.get(asyncio.get_running_loop()):
-                await board.emptied(_LAST)
+            if board is not None:
+                await board.leave_off(_LAST)
 
     def admits(self, scope: Scope) -> bool:
         """Say whether a request's origin may connect."""
@@ -97,12 +105,15 @@ class Hub:
         loop = asyncio.get_running_loop()
         board = self._boards.get(loop)
         if board is None:
-            board = self._boards[loop] = Switchboard(self.revalidator, self.settings, self.stats)
+            board = Switchboard(self.revalidator, self.settings, self.stats)
+            with self._lock:
+                living = {each: other for each, other in self._boards.items() if not each.is_closed()}
+                self._boards = {**living, loop: board}
         return board
 
     def lack(self, board: Switchboard, tenant: str, viewer: Viewer) -> Lack | None:
         """Say why there is no room for a viewer's connection to a tenant, if there is none."""
-        if self._is_closed:
+        if self._is_closed or board.is_closed:
             lack = Lack(503, "The server goes away: connect again.")
         elif self.stats.connections >= self.settings.max_connections:
             lack = Lack(503, "This server holds as many connections as it can.")
@@ -121,23 +132,47 @@ class Hub:
         if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
             yield
             return
-        before = {number: signal.getsignal(number) for number in self._signals}
-
-        def closing(number: int, frame: Any) -> None:
-            self.close()
-            handler = before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-            elif handler == signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-
-        for number, handler in before.items():
-            if handler is not None and handler != signal.SIG_IGN:
-                signal.signal(number, closing)
+        self._watching += 1
+        if self._watching == 1:
+            self._handlers = {number: signal.getsignal(number) for number in self._signals}
+            for number, handler in self._handlers.items():
+                if handler is not None and handler != signal.SIG_IGN:
+                    signal.signal(number, self._handle)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                if signal.getsignal(number) is closing:
-                    signal.signal(number, handler)
+            self._watching -= 1
+            if not self._watching:
+                for number, handler in self._handlers.items():
+                    if signal.getsignal(number) == self._handle:
+                        signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.close()
+        handler = self._handlers[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+
+def _is_asyncio() -> bool:
+    """Say whether this runs on asyncio: nobody can connect on trio, and an app can run there all the same."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _checked_signals(closes_on: Iterable[signal.Signals]) -> tuple[signal.Signals, ...]:
+    try:
+        signals = tuple(map(signal.Signals, closes_on))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"closes_on {closes_on!r:.60} is not a list of signals: closes_on=[signal.SIGTERM], say, or [] for none."
+        ) from None
+    if names := {number.name for number in signals} & {"SIGKILL", "SIGSTOP"}:
+        raise ConfigurationError(f"Nothing can be done on {', '.join(sorted(names))}: leave it out of closes_on.")
+    return signals
