@@ -33,14 +33,16 @@ class Connection(abc.ABC):
     """
 
     __slots__ = (
-        *("_asked_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
-        *("closing", "heard_at", "subscriptions", "viewer"),
+        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at"),
+        *("_waiter", "closing", "heard_at", "subscriptions", "viewer"),
     )
 
     answers_heartbeats: ClassVar[bool] = False
     """Whether a client has to answer them: one that does not is not there any more."""
     heartbeat: ClassVar[float | None] = None
     """How often there are any, in seconds, if not as the hub's settings say."""
+    tells_all: ClassVar[bool] = False
+    """Whether each update has all tokens, and not only those that are new."""
 
     def __init__(self, board: Switchboard, viewer: Viewer) -> None:
         now = board.now()
@@ -53,6 +55,7 @@ class Connection(abc.ABC):
         self._notices: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
+        self._beat_at = now + self._heartbeat
         self._beat_is_due = False
         self._asked_at = now
         self._recheck_at = now + board.settings.recheck
@@ -73,9 +76,11 @@ class Connection(abc.ABC):
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
-            if self.heard_at >= self._asked_at:
-                self._asked_at = now
-            self._beat_is_due = True
+            if now >= self._beat_at:
+                if self.heard_at >= self._asked_at:
+                    self._asked_at = now
+                self._beat_is_due = True
+                self._beat_at = max(self._beat_at + self._heartbeat, now)
             self._wake()
             self._set_beat(now)
 
@@ -222,7 +227,7 @@ class Connection(abc.ABC):
         """Have the board call when the next heartbeat is due, or something else before."""
         expiry = min((each.expires_at for each in self.subscriptions.values()), default=self._ends_at)
         self._recheck_at = min(self._recheck_at, max(expiry, now))
-        self._board.wheel.set(self, min(now + self._heartbeat, self._recheck_at, self._ends_at))
+        self._board.wheel.set(self, min(self._beat_at, self._recheck_at, self._ends_at))
 
     @property
     def _heartbeat(self) -> float:
