@@ -115,6 +115,12 @@ class Hub:
         self.stats.refused += 1
         return lack
 
+    async def _ended_by(self, number: int) -> None:
+        """End the process by a signal, once the connections are closed."""
+        if board := self._boards.get(asyncio.get_running_loop()):
+            await board.emptied(_LAST)
+        signal.raise_signal(number)
+
     @contextmanager
     def _closed_on_signals(self) -> Iterator[None]:
         """Close when one of the signals comes, before whoever else handles it does."""
@@ -122,6 +128,8 @@ class Hub:
             yield
             return
         before = {number: signal.getsignal(number) for number in self._signals}
+        loop = asyncio.get_running_loop()
+        endings: set[asyncio.Task[None]] = set()
 
         def closing(number: int, frame: Any) -> None:
             self.close()
@@ -129,8 +137,9 @@ class Hub:
             if callable(handler):
                 handler(number, frame)
             elif handler == signal.SIG_DFL:
+                # The process would end at once, before anybody is told; if the signal comes again, it does.
                 signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
+                loop.call_soon_threadsafe(lambda: endings.add(loop.create_task(self._ended_by(number))))
 
         for number, handler in before.items():
             if handler is not None and handler != signal.SIG_IGN:
