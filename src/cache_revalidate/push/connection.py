@@ -42,6 +42,8 @@ class Connection(abc.ABC):
     """Whether a client has to answer them: one that does not is not there any more."""
     heartbeat: ClassVar[float | None] = None
     """How often there are any, in seconds, if not as the hub's settings say."""
+    tells_all: ClassVar[bool] = False
+    """Whether each update has all tokens, and not only those that are new."""
 
     def __init__(self, board: Switchboard, viewer: Viewer) -> None:
         now = board.now()
@@ -55,8 +57,8 @@ class Connection(abc.ABC):
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
         self._is_serving = False
-        self._beat_is_due = False
         self._beat_at = now + self._heartbeat
+        self._beat_is_due = False
         self._asked_at = now
         self._recheck_at = now + board.settings.recheck
         self._ends_at = now + board.settings.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
@@ -70,16 +72,19 @@ class Connection(abc.ABC):
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
+        if self.closing is not None:
+            return
         if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
-            if self.heard_at >= self._asked_at:
-                self._asked_at = now
-            self._beat_is_due = True
-            self._beat_at = now + self._heartbeat
+            if now >= self._beat_at:
+                if self.heard_at >= self._asked_at:
+                    self._asked_at = now
+                self._beat_is_due = True
+                self._beat_at = max(self._beat_at + self._heartbeat, now)
             self._wake()
             self._set_beat(now)
 
@@ -140,6 +145,15 @@ class Connection(abc.ABC):
         self._board.add(self)
         self._set_beat(self._board.now())
         try:
+            await self._send_until_closed(send)
+        finally:
+            # Last of all: a server that ends waits for connections until they are removed.
+            self._board.remove(self)
+            receiver.cancel()
+            await asyncio.wait({receiver})
+
+    async def _send_until_closed(self, send: Send) -> None:
+        try:
             async with self._limit:
                 self._is_serving = True
                 try:
@@ -149,16 +163,18 @@ class Connection(abc.ABC):
         except TimeoutError:
             if not self._limit.expired():
                 raise
+        except asyncio.CancelledError:  # so they say that they don't wait any longer; what is sent now still arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            await self._part(send, self.closing)
+            raise
         finally:
-            if self.closing is None:
-                self.closing = Closing.FAILED
-            self._board.remove(self)
-            receiver.cancel()
-            await asyncio.wait({receiver})
-        if self.closing is not Closing.GONE:
+            self.closing = self.closing or Closing.FAILED
+        if self.closing is not None:
             await self._part(send, self.closing)
 
     async def _part(self, send: Send, closing: Closing) -> None:
+        if closing is Closing.GONE:
+            return
         try:
             async with asyncio.timeout(_GRACE):
                 for message in self._farewell(closing):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
 from cache_revalidate.push.settings import HubSettings, HubStats
+from cache_revalidate.push.signals import Signals, running_loop
 from cache_revalidate.push.switchboard import Switchboard
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.tickets import Tickets
@@ -60,13 +61,11 @@ class Hub:
         self.settings: Final = settings or HubSettings()
         self.stats: Final = HubStats()
         self._origins = OriginRule(origins)
-        self._signals = _checked_signals(closes_on)
+        self._signals = Signals(closes_on, self.close, self._emptied)
         # Replaced as a whole, so that a signal or another thread may come at any time.
         self._boards: Mapping[asyncio.AbstractEventLoop, Switchboard] = {}
         self._lock = threading.Lock()
         self._is_closed = False
-        self._watching = 0
-        self._handlers: dict[signal.Signals, Any] = {}
         revalidator.accompany(self.running)
 
     def close(self) -> None:
@@ -83,11 +82,11 @@ class Hub:
         Several apps may have one hub: on each event loop, connections end with the last of those that run there.
         """
         self._is_closed = False
-        board = self.board() if _is_asyncio() else None
+        board = self.board() if running_loop() else None  # On trio an app can run, and nobody connect.
         if board is not None:
             board.enter()
         try:
-            with self._closed_on_signals():
+            with self._signals.watched():
                 yield
         finally:
             if board is not None:
@@ -126,53 +125,7 @@ class Hub:
         self.stats.refused += 1
         return lack
 
-    @contextmanager
-    def _closed_on_signals(self) -> Iterator[None]:
-        """Close when one of the signals comes, before whoever else handles it does."""
-        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-            yield
-            return
-        self._watching += 1
-        if self._watching == 1:
-            self._handlers = {number: signal.getsignal(number) for number in self._signals}
-            for number, handler in self._handlers.items():
-                if handler is not None and handler != signal.SIG_IGN:
-                    signal.signal(number, self._handle)
-        try:
-            yield
-        finally:
-            self._watching -= 1
-            if not self._watching:
-                for number, handler in self._handlers.items():
-                    if signal.getsignal(number) == self._handle:
-                        signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self.close()
-        handler = self._handlers[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
-        elif handler == signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-
-
-def _is_asyncio() -> bool:
-    """Say whether this runs on asyncio: nobody can connect on trio, and an app can run there all the same."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _checked_signals(closes_on: Iterable[signal.Signals]) -> tuple[signal.Signals, ...]:
-    try:
-        signals = tuple(map(signal.Signals, closes_on))
-    except (TypeError, ValueError):
-        raise ConfigurationError(
-            f"closes_on {closes_on!r:.60} is not a list of signals: closes_on=[signal.SIGTERM], say, or [] for none."
-        ) from None
-    if names := {number.name for number in signals} & {"SIGKILL", "SIGSTOP"}:
-        raise ConfigurationError(f"Nothing can be done on {', '.join(sorted(names))}: leave it out of closes_on.")
-    return signals
+    async def _emptied(self) -> None:
+        board = self._boards.get(asyncio.get_running_loop())
+        if board is not None:
+            await board.emptied(_LAST)

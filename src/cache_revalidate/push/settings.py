@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cache_revalidate.exceptions import ConfigurationError
+from cache_revalidate.push.wheel import SLOT
 from cache_revalidate.push.wire import DEFAULT_EVENT, HEARTBEAT
 
 _DAY: Final = 86_400.0
 _LONGEST_NAME: Final = 128
-_TICK: Final = 1.0
-"""Seconds between two heartbeats at the least, whatever the settings say."""
-
 _RESERVED: Final = frozenset((HEARTBEAT, "closed", "refused", "error", "open"))
 """What our other events go by, and those that an EventSource has of its own."""
 
@@ -70,7 +68,7 @@ class HubSettings:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{option} {value!r} is not a number from 1 on.")
         _check("max_messages", self.max_messages)
-        if self.max_messages * max(self.heartbeat, _TICK) < 1:
+        if self.max_messages * max(self.heartbeat, SLOT) < 1:
             raise ConfigurationError(
                 f"max_messages {self.max_messages!r} a second are fewer than the answers to a heartbeat every "
                 f"{self.heartbeat:g} s."
