@@ -115,7 +115,7 @@ class Topic:
         try:
             self._revalidator.store.leave(self._revalidator.keyspace, self._tenant, self)
         except Exception:
-            _logger.exception("The store could not be left alone about tenant %s", self._tenant)
+            _logger.exception("The store could not be left about tenant %s", self._tenant)
 
     def first(self, tag: str, known: Known) -> tuple[int, Update]:
         """Return the update that a subscription begins with, and the number up to which it tells."""
