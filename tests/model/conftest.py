@@ -19,7 +19,9 @@ def cases_of(session: pytest.Session) -> Iterator[Case]:
     """Return the cases of the tests that search, in the order in which they run."""
     for item in session.items:
         if isinstance(item, pytest.Function) and "search" in item.fixturenames:
-            yield item.callspec.params["case"]
+            case = item.callspec.params["case"]
+            assert isinstance(case, Case)
+            yield case
 
 
 @pytest.fixture(scope="session")
