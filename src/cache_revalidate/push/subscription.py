@@ -21,13 +21,14 @@ class Owner(Protocol):
 
 
 class Subscription:
-    """One connection's share in one topic: up to which change it was told."""
+    """One connection's share in one topic: up to which change it was told. The connection calls it by its `name`."""
 
-    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "tag", "tenant", "topic")
+    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "name", "tag", "tenant", "topic")
 
-    def __init__(self, owner: Owner, topic: Topic, tenant: str, known: Known) -> None:
+    def __init__(self, owner: Owner, topic: Topic, name: str, tenant: str, known: Known) -> None:
         self._owner: Final = owner
         self.topic: Final = topic
+        self.name: Final = name
         self.tenant: Final = tenant
         self.known = known
         self.tag = ""

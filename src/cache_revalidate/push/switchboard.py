@@ -29,16 +29,14 @@ _READS_AT_ONCE: Final = 16
 class Member(Protocol):
     """A connection, as the switchboard sees it."""
 
-    @property
-    def viewer(self) -> Viewer:
-        """Who opened it."""
+    viewer: Viewer
 
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
-        """What it is told of, by tenant."""
+        """What it is told of, by name."""
 
-    def unsubscribe(self, tenant: str) -> None:
-        """Tell the client no more of a tenant."""
+    def unsubscribe(self, name: str) -> None:
+        """End a subscription."""
 
     def beat(self, now: float) -> None:
         """Do what is due."""
@@ -115,6 +113,16 @@ class Switchboard:
             # In a context of its own: it outlives the request that happens to begin it.
             self._ticker = self._loop.create_task(self._tick_on(), context=Context())
 
+    def identify(self, connection: Member, viewer: Viewer) -> bool:
+        """Count a connection that was opened by nobody known as that of a viewer; say whether there is room."""
+        if viewer is EVERYONE or connection.viewer is not EVERYONE:
+            return True
+        if not self.has_room_for(viewer):
+            return False
+        connection.viewer = viewer
+        self._viewers[viewer] += 1
+        return True
+
     def remove(self, connection: Member) -> None:
         """Let go of a connection and its subscriptions."""
         del self._connections[connection]
@@ -122,8 +130,8 @@ class Switchboard:
             self._is_empty.set()
         self.stats.connections -= 1
         self.wheel.discard(connection)
-        for tenant in [*connection.subscriptions]:
-            connection.unsubscribe(tenant)
+        for name in [*connection.subscriptions]:
+            connection.unsubscribe(name)
         if connection.viewer is not EVERYONE:
             self._viewers[connection.viewer] -= 1
             if self._viewers[connection.viewer] <= 0:
