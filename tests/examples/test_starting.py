@@ -19,6 +19,7 @@ from cache_revalidate_sqlalchemy import DurableStore
 from tests.support.servers import AppServer, RedisServer
 
 APPS = ["starlette", "litestar"]
+SECRET = "x" * 32
 ROOT = Path(__file__).parents[2]
 
 
@@ -53,6 +54,8 @@ def test_defaults() -> None:
     assert settings.consistency == "level 2 (durable), in SQLite, copies in memory"
     assert settings.database.render_as_string() == f"sqlite+aiosqlite:///{DEFAULT_DATABASE}"
     assert isinstance(copy_of(settings), MemoryStore)
+    assert len(settings.secret) >= 32
+    assert settings.secret != Settings.from_environment({}).secret
 
 
 def test_default_database_is_ignored_by_git() -> None:
@@ -61,15 +64,17 @@ def test_default_database_is_ignored_by_git() -> None:
 
 
 def test_settings_are_read() -> None:
-    """Each of the four settings is taken from the environment."""
+    """Each of the five settings is taken from the environment."""
     environ = {
         "PORT": "9000",
         "DATABASE_URL": "postgresql+asyncpg://someone@localhost/desk",
         "REDIS_URL": "redis://localhost",
         "WORKERS": "2",
+        "SECRET": SECRET,
     }
     settings = Settings.from_environment(environ)
-    assert (settings.port, settings.workers) == (9000, 2)
+    assert (settings.port, settings.workers, settings.secret) == (9000, 2, SECRET)
+    assert SECRET not in repr(settings)
     assert settings.consistency == "level 2 (durable), in PostgreSQL, copies in Redis"
     assert settings.database.render_as_string() == environ["DATABASE_URL"]
     assert isinstance(copy_of(settings), RedisStore)
@@ -77,7 +82,7 @@ def test_settings_are_read() -> None:
 
 def test_workers_without_redis_keep_no_copies() -> None:
     """Copies in the memory of several workers would not hear of each other's commits, so there are none."""
-    settings = Settings.from_environment({"WORKERS": "2"})
+    settings = Settings.from_environment({"WORKERS": "2", "SECRET": SECRET})
     assert settings.consistency == "level 2 (durable), in SQLite, no copies"
     assert copy_of(settings) is None
 
@@ -88,6 +93,8 @@ def test_workers_without_redis_keep_no_copies() -> None:
         ({"PORT": "http"}, "PORT='http' is not a whole number from 1 to 65535"),
         ({"PORT": "70000"}, "PORT='70000'"),
         ({"WORKERS": "0"}, "WORKERS='0'"),
+        ({"WORKERS": "2"}, "SECRET is not set, and several workers need the same"),
+        ({"SECRET": "short"}, "SECRET is shorter than 32 characters"),
         ({"DATABASE_URL": "sqlite:///desk.sqlite3"}, "names a synchronous driver"),
         ({"DATABASE_URL": "desk.sqlite3"}, "can't be read as a SQLAlchemy URL"),
         ({"DATABASE_URL": "nonsense+nonsense://localhost"}, "can't be read as a SQLAlchemy URL"),

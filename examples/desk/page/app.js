@@ -16,7 +16,7 @@ const LIVE = {
   live: "Live",
   waiting: "Live, the server is waiting for its data",
   polling: "Not live: checks every 5 s",
-  off: "Not live",
+  off: "Not live: check by hand",
 };
 // The server says something every 15 s; when nothing has come for so long, the connection is dead.
 const SILENT_MILLISECONDS = 40000;
