@@ -82,7 +82,9 @@ def _whole_number(environ: Mapping[str, str], name: str, *, default: int, larges
 def _secret(text: str | None, workers: int) -> str:
     """Return what the tickets of streams are signed with: all workers need the same, and one alone may make its own."""
     if not text and workers > 1:
-        raise SettingsError("SECRET is not set, and several workers need the same: write 32 characters that nobody knows.")
+        raise SettingsError(
+            "SECRET is not set, and several workers need the same: write 32 characters that nobody knows."
+        )
     if text and len(text) < SHORTEST_SECRET:
         raise SettingsError(f"SECRET is shorter than {SHORTEST_SECRET} characters.")
     return text or new_secret()

@@ -1,6 +1,7 @@
 """How the apps start: settings, first rows, and what they print."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ import pytest
 from examples.desk.database import open_engine, prepare
 from examples.desk.models import Account, Inbox, Label, Team
 from examples.desk.settings import DEFAULT_DATABASE, Settings, SettingsError
+from playwright.async_api import Browser, expect
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cache_revalidate import MemoryStore, RedisStore
 from cache_revalidate_sqlalchemy import DurableStore
+from tests.examples.screenshot import sign_in
 from tests.support.servers import AppServer, RedisServer
 
 APPS = ["starlette", "litestar"]
@@ -29,6 +32,13 @@ class Demo(AppServer):
     def command(self) -> list[str]:
         """Return the command line, in which the app chooses its own address."""
         return [sys.executable, "-m", self._app]
+
+    def interrupt(self, seconds: float) -> None:
+        """Type Ctrl-C, which reaches all of its processes, and wait until the first of them has ended."""
+        assert self._process is not None
+        self._signal_all(signal.SIGINT)
+        self._process.wait(seconds)
+        self._ended()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -139,4 +149,19 @@ def test_demo_says_where_it_is(app: str, tmp_path: Path, redis_server: RedisServ
             f"{server.base_url}/api/v1/accounts/1/labels", headers={"Authorization": "Bearer demo-agent-1"}
         )
         assert len(labels.json()["payload"]) == 3
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("app", APPS)
+async def test_demo_ends_at_once(browser: Browser, app: str, workers: str, tmp_path: Path) -> None:
+    """Ctrl-C ends the demo although a page is open and listens."""
+    env = {"DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/desk.sqlite3", "REDIS_URL": "", "WORKERS": workers}
+    with Demo(f"examples.{app}_app", env=env) as server:
+        page = await browser.new_page()
+        await page.goto(server.base_url)
+        await sign_in(page, "demo-agent-1")
+        await expect(page.get_by_test_id("live")).to_have_text("Live")
+        await asyncio.to_thread(server.interrupt, 5.0)
+        await expect(page.get_by_test_id("live")).to_have_text("Connecting…")
     assert "Traceback" not in server.output()

@@ -51,7 +51,9 @@ async function request(of, method, url, body) {
   if (Object.keys(newest).length) headers["Cache-Keys"] = field(newest);
   if (body) headers["Content-Type"] = "application/json";
   const started = performance.now();
-  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" }).catch(() => {
+    throw new Error("The server does not answer.");
+  });
   const received = await response.arrayBuffer();
   logRequest(of, method, url, response, received.byteLength, performance.now() - started);
   for (const [, model, token] of (response.headers.get("Cache-Keys") ?? "").matchAll(/(\w+)="(\d+)"/g)) {
