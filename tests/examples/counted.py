@@ -4,7 +4,6 @@ import json
 from importlib import import_module
 from typing import Any
 
-from cache_revalidate import Hub
 from cache_revalidate.types import ASGIApp, Receive, Scope, Send
 
 
@@ -18,8 +17,8 @@ def _counted(name: str) -> ASGIApp:
         if scope["type"] != "http" or scope["path"] != "/connections":
             await example.app(scope, receive, send)
             return
-        hub: Hub = example.hub
-        body = json.dumps({"open": hub.stats.connections, "opened": hub.stats.opened}).encode()
+        stats = example.hub.stats
+        body = json.dumps({"open": stats.connections, "opened": stats.opened}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -38,7 +38,7 @@ class Setup:
 
     @property
     def told_within(self) -> float:
-        """Return the seconds within which a page shows what somebody else did: where nobody tells, tokens are polled."""
+        """Return the seconds within which a page shows what somebody else did: where no store tells, it is polled."""
         return 3.0 if self.copies == "none" else 1.0
 
     @property

@@ -115,7 +115,7 @@ async def connections(counts: httpx.AsyncClient) -> dict[str, int]:
 
 
 async def test_whoever_signs_out_is_told_no_more(browser: Browser, own_desk: Desk, counts: httpx.AsyncClient) -> None:
-    """Another account's stream takes the place of the last one's; with the sign-out there is none, and nothing is shown."""
+    """Another account's stream takes the place of the last one's; after the sign-out there is none, and no rows."""
     page = await open_live(browser, own_desk, "demo-admin")
     assert await connections(counts) == {"open": 1, "opened": 1}
 
@@ -136,6 +136,24 @@ async def test_whoever_signs_out_is_told_no_more(browser: Browser, own_desk: Des
     await expect(page.locator("ul > li")).to_have_count(0)
     await sign_in(page, "demo-agent-1")
     await expect(page.get_by_test_id("rows-team").get_by_label("Name").last).to_have_value(one)
+
+
+async def test_a_renewed_stream(browser: Browser, own_desk: Desk, counts: httpx.AsyncClient) -> None:
+    """A stream that ends only because its ticket is old is replaced, and the page says that it is live throughout."""
+    context = await browser.new_context()
+    await context.add_init_script(
+        "EventSource = class extends EventSource { constructor(url) { super(url); globalThis.stream = this; } }"
+    )
+    page = await context.new_page()
+    await page.goto(own_desk.base_url)
+    await sign_in(page, "demo-agent-1")
+    await expect(page.get_by_test_id("live")).to_have_text("Live")
+    await page.evaluate("new MutationObserver(() => (globalThis.hasBlinked = true)).observe(live, { childList: true })")
+    await page.evaluate("""stream.dispatchEvent(new MessageEvent("closed", { data: '{"code": 4410}' }))""")
+    await until_connections(page, counts, {"open": 1, "opened": 2})
+    title = await edited(page)
+    await expect_first_label(page, title, 1)
+    assert await page.evaluate("globalThis.hasBlinked") is None
 
 
 async def until_connections(page: Page, counts: httpx.AsyncClient, wanted: dict[str, int]) -> None:

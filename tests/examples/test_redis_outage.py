@@ -104,7 +104,7 @@ async def test_page_shows_an_edit_made_without_redis(
 
 
 async def test_pages_go_on_telling_each_other(browser: Browser, desk: Desk, redis_server_own: RedisServer) -> None:
-    """While Redis is gone, and when it is back, each page stays live and shows what the other did, if a little later."""
+    """While Redis is gone, and when it is back, each page stays live and shows what the other did."""
     pages = [await open_live(browser, desk) for _ in range(2)]
     for change in (lambda: None, redis_server_own.kill, redis_server_own.start):
         change()

@@ -21,6 +21,8 @@ const LIVE = {
 // The server says something every 15 s; when nothing has come for so long, the connection is dead.
 const SILENT_MILLISECONDS = 40000;
 const LONGEST_PAUSE_MILLISECONDS = 30000;
+// Why the server ends a stream whose ticket can't be looked at again: each minute, and a new ticket is all it takes.
+const LIVED_LONG_ENOUGH = 4410;
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const clone = (template) => $(template).content.firstElementChild.cloneNode(true);
@@ -192,14 +194,16 @@ const write = (method, rest, body) =>
 
 /** Be told of changes for as long as the session lasts; while that can't be had, check every now and then. */
 async function follow(of) {
-  for (let failures = 0; of === session; failures += 1) {
-    showLive(of, failures < 2 ? "connecting" : "polling");
+  let failures = 0;
+  while (of === session) {
     const ticket = await ticketOf(of);
     if (ticket === null) return showLive(of, "off");
-    if (ticket && (await listen(of, ticket))) failures = 0;
-    if (of === session) showLive(of, failures < 2 ? "connecting" : "polling");
+    const end = ticket ? await listen(of, ticket) : "failed";
+    if (end === "renewed") continue;
+    failures = end === "lost" ? 1 : failures + 1;
+    showLive(of, failures < 3 ? "connecting" : "polling");
     // Not all pages at once: they may all have lost the same server.
-    const pause = Math.min(1000 * 2 ** failures, LONGEST_PAUSE_MILLISECONDS) * (0.5 + Math.random() / 2);
+    const pause = Math.min(500 * 2 ** failures, LONGEST_PAUSE_MILLISECONDS) * (0.5 + Math.random() / 2);
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
@@ -216,18 +220,18 @@ async function ticketOf(of) {
   }
 }
 
-/** Listen until the stream ends, one way or another; resolve to whether it had begun. */
+/** Listen until the stream ends; resolve to "failed" if it never began, "lost", or "renewed" if it is only to begin anew. */
 function listen(of, ticket) {
-  if (of !== session) return false;
+  if (of !== session) return "failed";
   const known = field({ ...(of.tag && { "*tag": of.tag }), ...of.tokens });
   const stream = new EventSource(`${path(of, "cache_keys/events")}?${new URLSearchParams({ ticket, known })}`);
   return new Promise((resolve) => {
-    let hasBegun = false;
+    let end = "failed";
     let silence;
     of.hangUp = () => {
       clearTimeout(silence);
       stream.close();
-      resolve(hasBegun);
+      resolve(end);
     };
     const hear = (state) => {
       clearTimeout(silence);
@@ -236,7 +240,7 @@ function listen(of, ticket) {
     };
     hear();
     stream.addEventListener("account.cache_invalidated", (event) => {
-      hasBegun = true;
+      end = "lost";
       hear("live");
       take(of, JSON.parse(event.data));
     });
@@ -245,8 +249,11 @@ function listen(of, ticket) {
       if (Object.keys(of.told).length) run(fetchTold, of); // what could not be fetched when it was told
     });
     // An EventSource would come again by itself, but with the ticket of this time.
-    stream.addEventListener("closed", of.hangUp);
     stream.addEventListener("error", of.hangUp);
+    stream.addEventListener("closed", (event) => {
+      if (JSON.parse(event.data).code === LIVED_LONG_ENOUGH) end = "renewed";
+      of.hangUp();
+    });
   });
 }
 
