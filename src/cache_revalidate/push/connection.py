@@ -33,14 +33,16 @@ class Connection(abc.ABC):
     """
 
     __slots__ = (
-        *("_asked_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
-        *("closing", "heard_at", "subscriptions", "viewer"),
+        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at"),
+        *("_waiter", "closing", "heard_at", "subscriptions", "viewer"),
     )
 
     answers_heartbeats: ClassVar[bool] = False
     """Whether a client has to answer them: one that does not is not there any more."""
     heartbeat: ClassVar[float | None] = None
     """How often there are any, in seconds, if not as the hub's settings say."""
+    tells_all: ClassVar[bool] = False
+    """Whether each update has all tokens, and not only those that are new."""
 
     def __init__(self, board: Switchboard, viewer: Viewer) -> None:
         now = board.now()
@@ -53,6 +55,7 @@ class Connection(abc.ABC):
         self._notices: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
+        self._beat_at = now + self._heartbeat
         self._beat_is_due = False
         self._asked_at = now
         self._recheck_at = now + board.settings.recheck
@@ -67,15 +70,19 @@ class Connection(abc.ABC):
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
+        if self.closing is not None:
+            return
         if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
-            if self.heard_at >= self._asked_at:
-                self._asked_at = now
-            self._beat_is_due = True
+            if now >= self._beat_at:
+                if self.heard_at >= self._asked_at:
+                    self._asked_at = now
+                self._beat_is_due = True
+                self._beat_at = max(self._beat_at + self._heartbeat, now)
             self._wake()
             self._set_beat(now)
 
@@ -127,6 +134,15 @@ class Connection(abc.ABC):
         self._board.add(self)
         self._set_beat(self._board.now())
         try:
+            await self._send_until_closed(send)
+        finally:
+            # Last of all: a server that ends waits for connections until they are removed.
+            self._board.remove(self)
+            receiver.cancel()
+            await asyncio.wait({receiver})
+
+    async def _send_until_closed(self, send: Send) -> None:
+        try:
             async with self._limit:
                 await self._send_on(send)
         except TimeoutError:
@@ -134,14 +150,16 @@ class Connection(abc.ABC):
                 raise
         except OSError:  # so some servers say that the client has gone
             self.closing = Closing.GONE
-        finally:
-            self._board.remove(self)
-            receiver.cancel()
-            await asyncio.wait({receiver})
-        if self.closing is not None and self.closing is not Closing.GONE:
+        except asyncio.CancelledError:  # so they say that they don't wait any longer; what is sent now still arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            await self._part(send, self.closing)
+            raise
+        if self.closing is not None:
             await self._part(send, self.closing)
 
     async def _part(self, send: Send, closing: Closing) -> None:
+        if closing is Closing.GONE:
+            return
         try:
             async with asyncio.timeout(_GRACE):
                 for message in self._farewell(closing):
@@ -222,7 +240,7 @@ class Connection(abc.ABC):
         """Have the board call when the next heartbeat is due, or something else before."""
         expiry = min((each.expires_at for each in self.subscriptions.values()), default=self._ends_at)
         self._recheck_at = min(self._recheck_at, max(expiry, now))
-        self._board.wheel.set(self, min(now + self._heartbeat, self._recheck_at, self._ends_at))
+        self._board.wheel.set(self, min(self._beat_at, self._recheck_at, self._ends_at))
 
     @property
     def _heartbeat(self) -> float:

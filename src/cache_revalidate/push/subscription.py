@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """A connection, as its subscriptions see it."""
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether each update has all tokens, and not only those that are new."""
+
     def mark(self, subscription: Subscription) -> None:
         """Hear that a subscription may have something to tell."""
 
@@ -55,7 +59,9 @@ class Subscription:
 
     def update(self) -> Update | None:
         """Return what is to be told now, if anything is."""
-        if self._number >= 0:
+        if self._number == self.topic.number:
+            return None
+        if self._number >= 0 and not self._owner.tells_all:
             self._number, update = self.topic.since(self._number, self.tag)
             return update
         self._number, first = self.topic.first(self.tag, self.known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cache_revalidate.push.closing import Closing
 from cache_revalidate.push.topic import Topic
-from cache_revalidate.push.wheel import Wheel
+from cache_revalidate.push.wheel import SLOT, Wheel
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Viewer
 
-_TICK: Final = 1.0
 
 _READS_AT_ONCE: Final = 16
 """How many topics read at a time, so that what the app itself reads does not have to queue behind them."""
@@ -49,7 +48,7 @@ class Member(Protocol):
 
 
 class Switchboard:
-    """Knows who listens to what on one event loop, and looks every second after those who need it."""
+    """Knows who listens to what on one event loop, and looks after those who need it."""
 
     def __init__(self, revalidator: Revalidator, settings: HubSettings, stats: HubStats) -> None:
         self.settings: Final = settings
@@ -154,7 +153,7 @@ class Switchboard:
 
     async def _tick_on(self) -> None:
         while self._connections:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(SLOT)
             now = self.now()
             for connection in _stalled(self.sending, now - self.settings.send_timeout):
                 connection.interrupt()
