@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
 from cache_revalidate.push.settings import HubSettings, HubStats
-from cache_revalidate.push.signals import Signals, running_loop
+from cache_revalidate.push.signals import checked_signals, kept_back
 from cache_revalidate.push.switchboard import Switchboard
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.tickets import Tickets
@@ -20,6 +20,9 @@ from cache_revalidate.tickets import Tickets
 if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Scope, Viewer
+
+_FAREWELL: Final = 0.5
+"""Seconds for which a signal is kept back while connections are closed."""
 
 _LAST: Final = 2.0
 """Seconds for which connections that were closed are waited for when the app ends."""
@@ -61,7 +64,9 @@ class Hub:
         self.settings: Final = settings or HubSettings()
         self.stats: Final = HubStats()
         self._origins = OriginRule(origins)
-        self._signals = Signals(closes_on, self.close, self._emptied)
+        self._signals = checked_signals(closes_on)
+        self._keeping = 0
+        self._kept = ExitStack()
         # Replaced as a whole, so that a signal or another thread may come at any time.
         self._boards: Mapping[asyncio.AbstractEventLoop, Switchboard] = {}
         self._lock = threading.Lock()
@@ -82,11 +87,11 @@ class Hub:
         Several apps may have one hub: on each event loop, connections end with the last of those that run there.
         """
         self._is_closed = False
-        board = self.board() if running_loop() else None  # On trio an app can run, and nobody connect.
+        board = self.board() if _is_asyncio() else None
         if board is not None:
             board.enter()
         try:
-            with self._signals.watched():
+            with self._signals_kept_back():
                 yield
         finally:
             if board is not None:
@@ -125,7 +130,33 @@ class Hub:
         self.stats.refused += 1
         return lack
 
-    async def _emptied(self) -> None:
-        board = self._boards.get(asyncio.get_running_loop())
-        if board is not None:
-            await board.emptied(_LAST)
+    @contextmanager
+    def _signals_kept_back(self) -> Iterator[None]:
+        """Keep signals back inside the block: of several, until the last is left, in whatever order that is."""
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield
+            return
+        self._keeping += 1
+        if self._keeping == 1:
+            self._kept.enter_context(kept_back(self._signals, self._close_on_signal))
+        try:
+            yield
+        finally:
+            self._keeping -= 1
+            if not self._keeping:
+                self._kept.close()
+
+    def _close_on_signal(self) -> Coroutine[Any, Any, None] | None:
+        """Close; return what is to be waited for, if there is anybody to be told."""
+        self.close()
+        board = self._boards.get(asyncio.get_running_loop()) if _is_asyncio() else None
+        return board.emptied(_FAREWELL) if board is not None and self.stats.connections else None
+
+
+def _is_asyncio() -> bool:
+    """Say whether this runs on asyncio: on trio an app can run, and nobody connect."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
