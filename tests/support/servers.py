@@ -229,6 +229,11 @@ class RedisServer(Server):
         self.resume()
         super().stop()
 
+    def close(self) -> None:
+        """Kill it, as it has nothing to save and takes a tenth of a second to notice that it should end."""
+        self.kill()
+        super().close()
+
 
 class DatabaseServer(Server):
     """A database server, which is set up and asked by further programs of its own."""
