@@ -48,6 +48,8 @@ class EventStream(asyncio.Protocol):
         self.live: bool | None = None
         """What the newest heartbeat said."""
         self.heartbeats = 0
+        self.close_code: int | None = None
+        """Why the server ended the stream, as a WebSocket's close code would say it; None if it said nothing."""
         self.received = 0
         """Bytes."""
         self.body = b""
@@ -177,6 +179,9 @@ class EventStream(asyncio.Protocol):
         if fields["event"] == "heartbeat":
             self.heartbeats += 1
             self.live = data["live"]
+            return
+        if fields["event"] == "closed":
+            self.close_code = data["code"]
             return
         assert fields["event"] == EVENT, fields
         self.view.take(data)
