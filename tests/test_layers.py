@@ -22,7 +22,7 @@ LAYERS = (
     ("stores",),
     ("revalidator",),
     (
-        *("access", "routing", "answer", "policy", "question", "own_headers", "freshness", "endpoints"),
+        *("access", "tickets", "routing", "answer", "policy", "question", "own_headers", "freshness", "endpoints"),
         *("exchange", "outgoing", "declaration", "middleware", "starlette_response"),
     ),
     (ROOT,),

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cache_revalidate.access import Connection, allow_everyone
+from cache_revalidate.access import Connection, Grant, allow_everyone
 from cache_revalidate.exceptions import (
     CacheRevalidateError,
     ConfigurationError,
@@ -16,8 +16,19 @@ from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.policy import CachePolicy
 from cache_revalidate.revalidator import Revalidator, Stats
-from cache_revalidate.stores import CopyStore, FoldingStore, Keyspace, MemoryStore, MirrorStats, NullStore, Store
+from cache_revalidate.stores import (
+    CopyStore,
+    FoldingStore,
+    Keyspace,
+    Line,
+    Listener,
+    MemoryStore,
+    MirrorStats,
+    NullStore,
+    Store,
+)
 from cache_revalidate.tenants import EVERY_TENANT, canonical_tenant
+from cache_revalidate.tickets import Tickets
 from cache_revalidate.token import is_token, new_token, token_clock
 from cache_revalidate.types import EVERYONE, Viewer
 
@@ -35,8 +46,11 @@ __all__ = [
     "Connection",
     "CopyStore",
     "FoldingStore",
+    "Grant",
     "InvalidTenantError",
     "Keyspace",
+    "Line",
+    "Listener",
     "MemoryStore",
     "MirrorStats",
     "NullStore",
@@ -46,6 +60,7 @@ __all__ = [
     "Stats",
     "Store",
     "StoreError",
+    "Tickets",
     "UnknownModelError",
     "Viewer",
     "allow_everyone",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from cache_revalidate.exceptions import ConfigurationError, Refused
@@ -14,10 +17,24 @@ if TYPE_CHECKING:
     from cache_revalidate.types import Scope, Viewer
 
 ConnectionT = TypeVar("ConnectionT")
-Authorize: TypeAlias = Callable[[ConnectionT, str], "Viewer | Awaitable[Viewer | None] | None"]
-"""An app's rule: given the connection and the canonical tenant, return the viewer, or None to refuse."""
+Authorize: TypeAlias = Callable[[ConnectionT, str], "Viewer | Grant | Awaitable[Viewer | Grant | None] | None"]
+"""An app's rule: given the connection and the canonical tenant, return the viewer or a grant, or None to refuse."""
 
 _logger = logging.getLogger("cache_revalidate")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A viewer who may see the tenant until a given time: what `authorize` may return in place of the viewer alone.
+
+    `Grant("user-7", expires_at=claims["exp"])`: a stream is not kept open past it unless `authorize`, asked again,
+    grants more.
+    """
+
+    viewer: Viewer
+    """Who asks."""
+    expires_at: float
+    """When that is over, in seconds since 1970; `math.inf` in the grants that the library makes of plain viewers."""
 
 
 class Connection:
@@ -104,6 +121,19 @@ async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, 
     return viewer if viewer is EVERYONE or isinstance(viewer, str) else await viewer
 
 
+async def grant_of(authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str) -> Grant:
+    """Return who asks and until when, for ever if `authorize` returns a plain viewer; raise `Refused` if they may not."""
+    try:
+        answer: object = authorize(connection, tenant)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except Refused:
+        raise
+    except Exception as error:
+        raise _refusal(error) from error
+    return checked_grant(answer)
+
+
 async def _awaited_viewer(answer: Awaitable[object]) -> Viewer:
     try:
         viewer = await answer
@@ -119,16 +149,53 @@ def _refusal(error: Exception) -> Refused:
     return Refused()
 
 
-def checked_viewer(viewer: object) -> Viewer:
-    """Return `viewer` if it is one; raise `Refused` if it is None, False, or (which is logged) anything else."""
-    if viewer is EVERYONE:
-        return EVERYONE
-    if isinstance(viewer, str) and viewer:
-        return str.__str__(viewer)  # a subclass may hide what it holds, and show the same for two users
-    if viewer is not None and viewer is not False:
+def checked_viewer(answer: object) -> Viewer:
+    """Return the viewer whom `answer` is or grants; raise `Refused` for None, False, and a grant that is over.
+
+    For anything else, too, and then it is logged.
+    """
+    viewer = _plain_viewer(answer)
+    return checked_grant(answer).viewer if viewer is None else viewer
+
+
+def checked_grant(answer: object) -> Grant:
+    """Return `answer` as a grant, without end if it is a plain viewer; raise `Refused` as `checked_viewer` does."""
+    viewer = _plain_viewer(answer)
+    if viewer is not None:
+        return Grant(viewer, math.inf)
+    if isinstance(answer, Grant):
+        viewer, expires_at = _plain_viewer(answer.viewer), _finite(answer.expires_at)
+        if viewer is not None and expires_at is not None:
+            if expires_at <= time.time():
+                raise Refused
+            return Grant(viewer, expires_at)
+        _logger.error(
+            "authorize returned %r, which grants nothing: the caller is refused. A Grant has a viewer (a string, or "
+            "EVERYONE) and expires_at, in seconds since 1970. What has no end needs no Grant: return the viewer alone.",
+            answer,
+        )
+    elif answer is not None and answer is not False:
         _logger.error(
             "authorize returned %r, which is no viewer: the caller is refused. Return a string that differs where "
             "what users see differs (a user's id), EVERYONE, or None to refuse.",
-            viewer,
+            answer,
         )
     raise Refused
+
+
+def _plain_viewer(answer: object) -> Viewer | None:
+    if answer is EVERYONE:
+        return EVERYONE
+    if isinstance(answer, str) and answer:
+        return str.__str__(answer)  # a subclass may hide what it holds, and show the same for two users
+    return None
+
+
+def _finite(number: object) -> float | None:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    try:
+        found = float(number)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cache_revalidate.stores.mirror import _CLOSED, Line, Mirror, MirrorStats, Reading, _Entry
+from cache_revalidate.stores.listening import Line
+from cache_revalidate.stores.mirror import _CLOSED, Mirror, MirrorStats, Reading, _Entry
 from cache_revalidate.types import Tokens
 from tests.stores.wire import BELIEVED_FOR, Clock, Wire
 

@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 from redis.crc import key_slot
 
-from cache_revalidate.stores.mirror import Line as AnyLine
+from cache_revalidate.stores.listening import Line as AnyLine
 from cache_revalidate.stores.mirror import MirrorStats
 from cache_revalidate.stores.redis.line import Line
 from cache_revalidate.types import Tokens

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 
-from cache_revalidate.stores.mirror import Listener
+from cache_revalidate.stores.listening import Listener
 
 BELIEVED_FOR = 3.0
 
@@ -55,9 +55,10 @@ class Wire:
             self._listeners[channel] = listener
             self._command("subscribe", channel)
 
-    def leave(self, channel: str) -> None:
+    def leave(self, channel: str, listener: Listener) -> None:
         """End a subscription."""
-        if self._listeners.pop(channel, None):
+        if self._listeners.get(channel) is listener:
+            del self._listeners[channel]
             self.confirmed.discard(channel)
             self._command("unsubscribe", channel)
 

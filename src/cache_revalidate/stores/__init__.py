@@ -5,8 +5,19 @@
 """
 
 from cache_revalidate.stores.base import CopyStore, FoldingStore, Keyspace, Store
+from cache_revalidate.stores.listening import Line, Listener
 from cache_revalidate.stores.memory import MemoryStore
 from cache_revalidate.stores.mirror import MirrorStats
 from cache_revalidate.stores.null import NullStore
 
-__all__ = ["CopyStore", "FoldingStore", "Keyspace", "MemoryStore", "MirrorStats", "NullStore", "Store"]
+__all__ = [
+    "CopyStore",
+    "FoldingStore",
+    "Keyspace",
+    "Line",
+    "Listener",
+    "MemoryStore",
+    "MirrorStats",
+    "NullStore",
+    "Store",
+]

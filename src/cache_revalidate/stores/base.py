@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from cache_revalidate.stores.listening import Listener
     from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.types import Changes, Tokens
 
@@ -65,6 +66,19 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
         """Do as `bump` does, for callers without an event loop, from any thread."""
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:  # noqa: ARG002
+        """Tell `listener` of all changes of a tenant's tokens, until `leave`. Returns whether the store does.
+
+        False: it does not, or not of all, so whoever wants to know reads every now and then. Who is being told already
+        may be given again: nothing happens then, unless what he is told over is not the right place any more.
+
+        `confirmed` and `lost` may be called before this returns.
+        """
+        return False
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:  # noqa: B027
+        """Tell `listener` no more of a tenant, if he is told at all."""
 
     async def check(self) -> None:  # noqa: B027 - most stores are always there
         """Raise `StoreError` if the store can't be reached; asked once, when the app starts."""

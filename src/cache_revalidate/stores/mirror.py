@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from cache_revalidate.stores.listening import Line, Listener
     from cache_revalidate.types import Changes, Tokens
 
 _IDLE: Final = 60.0
@@ -42,14 +43,6 @@ class MirrorStats:
     """How far the mirror was behind the store, at most, when that was last measured: the round trip of a ping."""
 
 
-class Line(Protocol):
-    """A connection over which events come, in their order."""
-
-    @property
-    def believed_until(self) -> float:
-        """By `time.monotonic`, until when silence means that nothing has happened; 0 once it is closed."""
-
-
 class Feed(Protocol):
     """Where a mirror subscribes; its methods return at once."""
 
@@ -60,21 +53,8 @@ class Feed(Protocol):
         comes to nothing.
         """
 
-    def leave(self, channel: str) -> None:
-        """End a subscription; its listener hears no more."""
-
-
-class Listener(Protocol):
-    """Whom a feed tells what comes on a channel."""
-
-    def confirmed(self, line: Line) -> None:
-        """Hear that all that is published from now on will be heard, while `line` may be believed."""
-
-    def heard(self, tokens: Tokens) -> None:
-        """Hear of new tokens by model; an empty one means that the token is to be forgotten."""
-
-    def lost(self) -> None:
-        """Hear that the subscription is over."""
+    def leave(self, channel: str, listener: Listener) -> None:
+        """Have a listener hear no more of a channel."""
 
 
 class _Closed:
@@ -186,7 +166,7 @@ class Mirror:
     def _leave(self, tenant: str) -> None:
         entry = self._entries.pop(tenant)
         self._stats.tenants -= 1
-        self._feed.leave(self._channel(tenant))
+        self._feed.leave(self._channel(tenant), entry)
         entry.lost()
 
 

@@ -22,7 +22,8 @@ from cache_revalidate.stores.redis.line import AnyConnection, Line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cache_revalidate.stores.mirror import Listener, MirrorStats
+    from cache_revalidate.stores.listening import Listener
+    from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.stores.redis.clients import AsyncClient
 
 _PAUSE: Final = 1.0
@@ -63,14 +64,14 @@ class Feed:
         line = self._line_to(channel)
         if line is not None and line.has(channel, listener):
             return
-        self.leave(channel)
+        self.leave(channel, listener)
         listener.lost()
         if line is not None:
             self._places[channel] = line
             line.listen(channel, listener)
 
-    def leave(self, channel: str) -> None:
-        """End a subscription; its listener hears no more."""
+    def leave(self, channel: str, listener: Listener) -> None:  # noqa: ARG002
+        """Have a listener hear no more of a channel."""
         if line := self._places.pop(channel, None):
             line.leave(channel)
 

@@ -20,7 +20,8 @@ from cache_revalidate.stores.redis.layout import published_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cache_revalidate.stores.mirror import Listener, MirrorStats
+    from cache_revalidate.stores.listening import Listener
+    from cache_revalidate.stores.mirror import MirrorStats
 
 AnyConnection: TypeAlias = Any  # redis.asyncio.Connection and its kin, which have no common type
 
