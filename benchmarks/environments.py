@@ -29,7 +29,7 @@ def requirements_of(name: str) -> Path:
 
 
 class Environments:
-    """Finds the environments; `stand_in` is an interpreter that serves for `APPS` and `PUSH` where those are not installed."""
+    """Finds the environments; `stand_in` is an interpreter that serves for `APPS` and `PUSH` where they lack."""
 
     def __init__(self, stand_in: Path | None = None) -> None:
         self._stand_in = stand_in

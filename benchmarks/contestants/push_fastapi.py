@@ -1,4 +1,4 @@
-"""FastAPI's own server-sent events: a path operation that yields what it reads from a queue, one for each connection."""
+"""FastAPI's own server-sent events: a path operation that yields what it reads from a queue of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator

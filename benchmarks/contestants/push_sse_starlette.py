@@ -28,7 +28,8 @@ async def fire(_: Request) -> Response:
 
 async def events(_: Request) -> Response:
     """Begin a stream."""
-    return EventSourceResponse(_events())
+    response: Response = EventSourceResponse(_events())
+    return response
 
 
 async def _events() -> AsyncIterator[ServerSentEvent]:

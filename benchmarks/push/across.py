@@ -1,4 +1,4 @@
-"""From a commit in one process to a client of another, against a raw PUBLISH to a subscriber that writes to a socket."""
+"""From a commit in one process to a client of another, against a raw PUBLISH to a subscriber that writes."""
 
 import asyncio
 import statistics
@@ -50,15 +50,27 @@ async def measure(bench: Bench) -> Part:
         async with _senders(redis_server.url) as (publish, bump):
             halves, ends = await _measured(bench, {_RAW: (floor, publish), _OURS: (app, bump)}, times)
     part.tables += [
-        compared("commit to client across two processes, p50 of each round", halves, _RAW, unit="µs", name="push-across", ours=[_OURS]),
-        compared("commit to client across two processes, p99 of each round", ends, _RAW, unit="µs", name="push-across-p99", ours=[_OURS]),
+        compared(
+            "commit to client across two processes, p50 of each round",
+            halves,
+            _RAW,
+            unit="µs",
+            name="push-across",
+            ours=[_OURS],
+        ),
+        compared(
+            "commit to client across two processes, p99 of each round",
+            ends,
+            _RAW,
+            unit="µs",
+            name="push-across-p99",
+            ours=[_OURS],
+        ),
     ]
     return part
 
 
-async def _measured(
-    bench: Bench, ways: dict[str, tuple[Server, _Send]], times: int
-) -> tuple[Samples, Samples]:
+async def _measured(bench: Bench, ways: dict[str, tuple[Server, _Send]], times: int) -> tuple[Samples, Samples]:
     """Return the p50 and the p99 of each round."""
     ends: dict[str, list[float]] = {name: [] for name in ways}
     contestants = {}

@@ -150,7 +150,7 @@ class Crowd:
 
     def _begin(self, batch: list[int]) -> None:
         """Read answers until each connection has its first event; a WebSocket subscribes for it."""
-        left = {number: b"" for number in batch}
+        left = dict.fromkeys(batch, b"")
         deadline = time.monotonic() + TIMEOUT
         while left:
             for number, _ in self._polled(deadline):
@@ -264,6 +264,7 @@ def main() -> None:
     """Do what standard input says."""
     crowd: Crowd | None = None
     failure = ""
+    commands = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 - it ends with the process
     while True:
         watched = [sys.stdin] if crowd is None or failure else [sys.stdin, crowd]
         if sys.stdin not in select.select(watched, [], [])[0]:
@@ -273,17 +274,17 @@ def main() -> None:
             except (CrowdError, OSError) as error:
                 failure = str(error)
             continue
-        line = sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined]
+        line = commands.readline()
         if not line:
             return
         command = json.loads(line)
         do = command.pop("do")
         answer: dict[str, Any] = {}
         try:
-            if failure:
-                raise CrowdError(failure)
             if do == "connect":
                 crowd = Crowd(**command)
+            elif failure:
+                answer = {"error": failure}
             else:
                 answer = getattr(crowd, do)(**command)
         except (CrowdError, OSError) as error:

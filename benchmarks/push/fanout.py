@@ -4,6 +4,7 @@ import statistics
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from benchmarks.bench import Bench
 from benchmarks.cpu import cpu_seconds
@@ -46,7 +47,7 @@ async def measure(bench: Bench, kind: Kind) -> Part:
         for contestant in lineup.LINEUP[kind]:
             bench.progress.say(f"{NAMES[kind]}, opening {connections:,}: {contestant.name}")
             try:
-                found[contestant.name] = _opened(bench, Crowded(bench, contestant, kind), connections, stack)
+                found[contestant.name] = _opened(Crowded(bench, contestant, kind), connections, stack)
             except (MissingEnvironmentError, WrongEventError, CrowdError, RuntimeError, OSError) as error:
                 part.missing.append(f"{contestant.name}, {NAMES[kind]}: {str(error).strip().splitlines()[-1]}")
         if lineup.FLOOR not in found:
@@ -61,7 +62,7 @@ async def measure(bench: Bench, kind: Kind) -> Part:
     return part
 
 
-def _opened(bench: Bench, crowded: Crowded, connections: int, stack: ExitStack) -> _Found:
+def _opened(crowded: Crowded, connections: int, stack: ExitStack) -> _Found:
     """Open a crowd step by step, looking at the server's memory after each."""
     stack.enter_context(crowded)
     first = min(_FIRST, connections // 2)
@@ -74,7 +75,7 @@ def _opened(bench: Bench, crowded: Crowded, connections: int, stack: ExitStack) 
         crowded.crowd.do("fire")
         before.append((size, memory(crowded.process_id)))
     crowded.check()
-    steps = [(after - then) / (size - less) for (less, then), (size, after) in zip(before, before[1:], strict=False)]
+    steps = [(after - then) / (size - less) for (less, then), (size, after) in pairwise(before)]
     whole = (before[-1][1] - before[0][1]) / (connections - first)
     return _Found(crowded, Spread(whole, min(steps), max(steps)), [], [], [])
 
@@ -103,7 +104,15 @@ def _tell(part: Part, kind: Kind, found: dict[str, _Found], connections: int) ->
     last = Samples({name: each.last for name, each in found.items()})
     crowd = f"{NAMES[kind]}, one event to {connections:,}"
     part.tables += [
-        compared(f"{crowd}: the server's CPU for each", cpu, lineup.FLOOR, unit="µs CPU", name=f"push-{kind}-cpu", ours=ours, notes=notes),
+        compared(
+            f"{crowd}: the server's CPU for each",
+            cpu,
+            lineup.FLOOR,
+            unit="µs CPU",
+            name=f"push-{kind}-cpu",
+            ours=ours,
+            notes=notes,
+        ),
         compared(f"{crowd}: until the last has it", last, lineup.FLOOR, unit="ms", name=f"push-{kind}-time", ours=ours),
         Table(
             f"{NAMES[kind]}, the server's memory for one of {connections:,} idle connections",
@@ -116,20 +125,25 @@ def _tell(part: Part, kind: Kind, found: dict[str, _Found], connections: int) ->
     if lineup.OURS in found:
         part.goals += [
             Goal(f"{crowd}, CPU, times plain socket writes", times, cpu.ratio(lineup.OURS, lineup.FLOOR).median),
-            Goal(f"{crowd}, until the last, times plain socket writes", times, last.ratio(lineup.OURS, lineup.FLOOR).median),
+            Goal(
+                f"{crowd}, until the last, times plain socket writes",
+                times,
+                last.ratio(lineup.OURS, lineup.FLOOR).median,
+            ),
             Goal(f"{NAMES[kind]}, memory for a connection", kib, found[lineup.OURS].kib.median, unit="KiB"),
         ]
         if lineup.RAW in found:
-            own = found[lineup.OURS].kib.median - found[lineup.RAW].kib.median
+            servers = found[lineup.RAW].kib.median
             part.notes.append(
-                f"{NAMES[kind]}: of our memory for a connection, {found[lineup.RAW].kib.median:.1f} KiB are uvicorn's, which an app "
-                f"that only waits in `receive()` takes, too; {own:.1f} KiB are ours."
+                f"{NAMES[kind]}: of our memory for a connection, {servers:.1f} KiB are uvicorn's own, which an app that "
+                f"only waits in `receive()` takes, too; {found[lineup.OURS].kib.median - servers:.1f} KiB are ours."
             )
 
 
 def _of_generator(kind: Kind, found: dict[str, _Found], ceiling: float) -> str:
     floor = found[lineup.FLOOR]
     return (
-        f"{NAMES[kind]}: the load generator reads an event in {ceiling:.1f} µs when all are there at once. Beside the floor, which "
-        f"took {statistics.median(floor.cpu):.1f} µs of CPU for each, it took {statistics.median(floor.generator):.1f} µs."
+        f"{NAMES[kind]}: the load generator reads an event in {ceiling:.1f} µs when all are there at once. Beside the "
+        f"floor, which took {statistics.median(floor.cpu):.1f} µs of CPU for each, it took "
+        f"{statistics.median(floor.generator):.1f} µs."
     )

@@ -6,7 +6,7 @@ from functools import partial
 from benchmarks.bench import Bench
 from benchmarks.environments import MissingEnvironmentError
 from benchmarks.push import lineup
-from benchmarks.push.crowd import CrowdError, Kind
+from benchmarks.push.crowd import CrowdError
 from benchmarks.push.crowded import Crowded, WrongEventError, most_connections
 from benchmarks.push.fanout import NAMES
 from benchmarks.results import Part, compared
@@ -24,9 +24,8 @@ async def measure(bench: Bench) -> Part:
         part.notes.append(f"This system allows {connections:,} connections a process, of {bench.size.held:,} wanted.")
     with ExitStack() as stack:
         found = {}
-        kinds: tuple[Kind, ...] = ("sse", "websocket")
-        for kind in kinds:
-            for contestant in lineup.LINEUP[kind]:
+        for kind, contestants in lineup.LINEUP.items():
+            for contestant in contestants:
                 if contestant.name not in {lineup.FLOOR, lineup.OURS}:
                     continue
                 name = f"{contestant.name}, {NAMES[kind]}"

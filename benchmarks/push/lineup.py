@@ -42,7 +42,9 @@ SOCKETS = (
     Contestant(FLOOR, program="push_floor"),
     Contestant(RAW, "push_raw:app", packages=_SOCKETS),
     Contestant(OURS, "push_ours:memory", packages=_SOCKETS, is_factory=True, is_ours=True),
-    Contestant("`websockets` on its own server, `broadcast()`", program="push_websockets", packages=_SOCKETS, fires_by="GET"),
+    Contestant(
+        "`websockets` on its own server, `broadcast()`", program="push_websockets", packages=_SOCKETS, fires_by="GET"
+    ),
     Contestant("Starlette, FastAPI's ConnectionManager", "push_starlette:app", packages=_SOCKETS),
     Contestant("Litestar, channels in memory", "push_litestar:app", packages=_SOCKETS),
     Contestant("broadcaster in memory, Starlette", "push_broadcaster:app", packages=("broadcaster", *_SOCKETS)),

@@ -1,24 +1,22 @@
 """What it costs to tell browsers of a change, as a part of the benchmark."""
 
 from benchmarks.bench import Bench
-from benchmarks.push import across, fanout, held, stalled
-from benchmarks.push.crowd import Kind
+from benchmarks.push import across, fanout, held, lineup, stalled
 from benchmarks.results import Part
 
 NAME = "push"
 TITLE = "Push: one event to a crowd of idle connections"
 
 _NOT_HAD = (
-    "Centrifugo and Mercure are not measured: no registry that this benchmark installs from (PyPI, Debian, npm) has their "
-    "servers, only clients of them."
+    "Centrifugo and Mercure are not measured: no registry that this benchmark installs from (PyPI, Debian, npm) has "
+    "their servers, only clients of them."
 )
 
 
 async def measure(bench: Bench) -> Part:
     """Measure both transports, and then what concerns this library alone."""
     part = Part(NAME, TITLE)
-    kinds: tuple[Kind, ...] = ("sse", "websocket")
-    for kind in kinds:
+    for kind in lineup.LINEUP:
         bench.progress.begin(f"{NAME}, {fanout.NAMES[kind]}")
         _add(part, await fanout.measure(bench, kind))
     for module in (held, across, stalled):

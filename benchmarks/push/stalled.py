@@ -27,8 +27,7 @@ _WITHOUT = "without stalled readers"
 async def measure(bench: Bench) -> Part:
     """Measure both kinds, each against a server of its own without stalled readers."""
     part = Part("stalled", "stalled")
-    kinds: tuple[Kind, ...] = ("sse", "websocket")
-    for kind in kinds:
+    for kind in lineup.LINEUP:
         try:
             await _measure(bench, kind, part)
         except (MissingEnvironmentError, CrowdError, RuntimeError, OSError) as error:
@@ -59,12 +58,18 @@ async def _measure(bench: Bench, kind: Kind, part: Part) -> None:
     part.tables.append(compared(title, samples, _WITHOUT, unit="ms", name="", ours=[with_stalled]))
     moved = (samples.ratio(with_stalled, _WITHOUT).median - 1) * 100
     part.goals.append(
-        Goal(f"{NAMES[kind]}, {stalled} stalled readers among {connections:,}, the others' p99 moves", 5.0, moved, unit="%")
+        Goal(
+            f"{NAMES[kind]}, {stalled} stalled readers among {connections:,}, the others' p99 moves",
+            5.0,
+            moved,
+            unit="%",
+        )
     )
     part.notes.append(
-        f"{NAMES[kind]}: each stalled reader took {grown:.1f} KiB of the server's own memory while it missed {filling:,} events."
+        f"{NAMES[kind]}: each stalled reader took {grown:.1f} KiB of the server's own memory while {filling:,} events "
+        "were made."
     )
 
 
 async def _sample(crowded: Crowded) -> float:
-    return statistics.median(crowded.crowd.do("fire")["p99"] for _ in range(_FIRES)) / 1_000
+    return statistics.median(float(crowded.crowd.do("fire")["p99"]) for _ in range(_FIRES)) / 1_000
