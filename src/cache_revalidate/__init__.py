@@ -15,6 +15,8 @@ from cache_revalidate.exceptions import (
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import CacheRevalidateMiddleware
 from cache_revalidate.policy import CachePolicy
+from cache_revalidate.push.hub import Hub
+from cache_revalidate.push.settings import HubSettings, HubStats
 from cache_revalidate.revalidator import Revalidator, Stats
 from cache_revalidate.stores import (
     CopyStore,
@@ -47,6 +49,9 @@ __all__ = [
     "CopyStore",
     "FoldingStore",
     "Grant",
+    "Hub",
+    "HubSettings",
+    "HubStats",
     "InvalidTenantError",
     "Keyspace",
     "Line",

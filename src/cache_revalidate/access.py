@@ -122,7 +122,7 @@ async def viewer_of(authorize: Authorize[ConnectionT], connection: ConnectionT, 
 
 
 async def grant_of(authorize: Authorize[ConnectionT], connection: ConnectionT, tenant: str) -> Grant:
-    """Return who asks and until when, for ever if `authorize` returns a plain viewer; raise `Refused` if they may not."""
+    """Return who asks and until when, without end if it is a plain viewer; raise `Refused` as `asked_viewer` does."""
     try:
         answer: object = authorize(connection, tenant)
         if inspect.isawaitable(answer):

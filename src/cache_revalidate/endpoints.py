@@ -59,6 +59,19 @@ def method_not_allowed() -> Answer:
     return problem(405, "The cache keys can only be read.", (b"allow", ALLOWED_METHODS.encode("ascii")))
 
 
+def refusal(refused: Refused | InvalidTenantError) -> Answer:
+    """Return 403, or 401 with its challenge where `authorize` gave one; neither says whether the tenant exists.
+
+    404 where there can be no such tenant.
+    """
+    if isinstance(refused, InvalidTenantError):
+        return problem(404, str(refused))
+    if refused.challenge is None:
+        return problem(403, "You may not see this tenant's cache keys.")
+    challenge = refused.challenge.encode("latin-1")
+    return problem(401, "Sign in to see this tenant's cache keys.", (b"www-authenticate", challenge))
+
+
 class KeysEndpoint:
     """Answers with the tokens of one tenant; `cache_control` and `vary` are headers of the answer.
 
@@ -91,16 +104,8 @@ class KeysEndpoint:
         return self.decide_at_once(scope, tenant, viewer) or await self.decide_by_store(scope, tenant, viewer)
 
     def refusal(self, refused: Refused | InvalidTenantError) -> Answer:
-        """Return 403, or 401 with its challenge where `authorize` gave one; neither says whether the tenant exists.
-
-        404 where there can be no such tenant.
-        """
-        if isinstance(refused, InvalidTenantError):
-            return problem(404, str(refused))
-        if refused.challenge is None:
-            return problem(403, "You may not see this tenant's cache keys.")
-        challenge = refused.challenge.encode("latin-1")
-        return problem(401, "Sign in to see this tenant's cache keys.", (b"www-authenticate", challenge))
+        """Return what a caller is answered who may not see the tenant."""
+        return refusal(refused)
 
     def decide_at_once(self, scope: Scope, tenant: str, viewer: Viewer) -> Answer | None:
         """Return the answer to a GET or HEAD of a caller who may see the tenant; None if it takes the store."""

@@ -50,8 +50,8 @@ class Fresh:
     """Declares routes by dependency: `dependencies=[Depends(fresh("label"))]`, on a route or a router.
 
     `viewer` is your dependency that lets the caller in (its `HTTPException` is the answer) and returns the viewer:
-    a string that differs where what users see differs, or `EVERYONE` (`viewer=lambda: EVERYONE` for public data);
-    None has the handler run as if undeclared.
+    a string that differs where what users see differs, or `EVERYONE` (`viewer=lambda: EVERYONE` for public data),
+    or a `Grant` of either until a given time; None has the handler run as if undeclared.
     It **must be the same rule that your handlers enforce**, for the tenant in the path too. `tenant` is the path
     parameter that is the tenant, `tenant_type` makes the tenant's value of it: `int`, `UUID`.
 

@@ -77,9 +77,10 @@ class RevalidateConfig:
 
     viewer: Authorize[Request[Any, Any, Any]] | None = None
     """Says who asks: `viewer(request, tenant)` returns a string that differs where what users see differs, or
-    `EVERYONE`, or None to refuse; sync (called directly, never in a thread) or async. It runs after authentication
-    and guards, and **must refuse whom your handlers refuse**: a 304 is sent before they run. Litestar's JWT and
-    session authentication skip HEAD, so that it has no user then: refuse that. An exception in it is a refusal."""
+    `EVERYONE`, or a `Grant` of either until a given time, or None to refuse; sync (called directly, never in a thread)
+    or async. It runs after authentication and guards, and **must refuse whom your handlers refuse**: a 304 is sent
+    before they run. Litestar's JWT and session authentication skip HEAD, so that it has no user then: refuse that. An
+    exception in it is a refusal."""
 
     tenant: str = "account_id"
     """The path parameter that is the tenant."""

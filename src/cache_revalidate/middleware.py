@@ -18,6 +18,7 @@ from cache_revalidate.access import (
     ConnectionT,
     asked_viewer,
     checked_authorize,
+    grant_of,
     viewer_of,
 )
 from cache_revalidate.answer import Answer
@@ -27,12 +28,16 @@ from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, 
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, SCOPE_KEY, Exchange
 from cache_revalidate.outgoing import run_marked
 from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
+from cache_revalidate.push.door import Door
+from cache_revalidate.push.endpoint import PushEndpoint
+from cache_revalidate.push.endpoints import http_endpoints, hub_of, socket_endpoints
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.routing import RouteTable, local_path
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
     from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.push.hub import Hub
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.routing import Match
     from cache_revalidate.types import ASGIApp, Receive, Scope, Send, Viewer
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
 Routes: TypeAlias = Mapping[str, Iterable[str] | CachePolicy]
 """Path patterns, and the models that each one's answers depend on."""
 
-_Target: TypeAlias = Declaration | KeysEndpoint
+_Target: TypeAlias = Declaration | KeysEndpoint | PushEndpoint
 _Match: TypeAlias = "Match[_Target]"
 
 # How far below a middleware a second one is looked for: an object may answer to `app` without end, as a mock does.
@@ -52,12 +57,15 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
 
     `authorize(connection, tenant)` says who may see a tenant, and as which viewer: it **must be the same rule that
     your handlers enforce**, because a 304 is sent before they run. It returns a string that differs where what
-    users see differs, or `EVERYONE`, or None to refuse; it may be async, may raise `Refused`, and any exception
-    in it is a refusal.
+    users see differs, or `EVERYONE`, or a `Grant` of either until a given time, or None to refuse; it may be async, may
+    raise `Refused`, and any exception in it is a refusal.
 
     `routes` maps path patterns (`/accounts/{account_id:int}/labels`) to the models their answers depend on, or to
     a `CachePolicy`. `keys_path` is the keys endpoint's pattern, None for no endpoint. `tenant_parameter` is the
     parameter in them that is the tenant. `keys_cache_control` and `vary` are the keys endpoint's headers.
+
+    Below the keys endpoint, `events` and `socket` push changes, by a `Hub` with all defaults; `push` is one of your
+    own, or False for none.
 
     Raises `ConfigurationError` when it is made, if any of these could not work.
     """
@@ -76,6 +84,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         tenant_parameter: str = "account_id",
         keys_cache_control: CacheControl = KEYS_CACHE_CONTROL,
         vary: Iterable[str] = DEFAULT_VARY,
+        push: Hub | bool = True,
     ) -> None:
         self.app: Final = app
         self._revalidator = checked_revalidator(revalidator)
@@ -87,9 +96,19 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
             if keys_path in targets:
                 raise ConfigurationError(f"{keys_path!r} is both the keys endpoint and a declared route.")
             targets[keys_path] = keys
+        self._patterns = frozenset(targets)
+        self.hub: Final = hub_of(revalidator, push if keys_path is not None else False)
+        """The hub that pushes, if there is one."""
+        self._sockets: RouteTable[PushEndpoint] | None = None
+        if self.hub is not None and keys_path is not None:
+            targets |= http_endpoints(self.hub, keys_path, vary=vary)
+            self._sockets = RouteTable(
+                socket_endpoints(self.hub, keys_path),
+                tenant_parameter=tenant_parameter,
+                needs_type=revalidator.has_default_canonical,
+            )
         if not targets:
             raise ConfigurationError("There is nothing to do: give routes=..., or a keys_path.")
-        self._patterns = frozenset(targets)
         self._table = RouteTable(
             targets, tenant_parameter=tenant_parameter, needs_type=revalidator.has_default_canonical
         )
@@ -98,14 +117,19 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the keys endpoint and what is not modified; hand everything else to the app."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._not_http(scope, receive, send)
             return
         method = scope["method"]
         match = self._table.match(local_path(scope) if scope.get("root_path") else scope["path"])
         if match is None and method in SAFE_METHODS:
             await self.app(scope, receive, send)
             return
-        if match is None or method not in CONDITIONAL_METHODS or scope.get(SCOPE_KEY) is not None:
+        if (
+            match is None
+            or method not in CONDITIONAL_METHODS
+            or scope.get(SCOPE_KEY) is not None
+            or isinstance(match.target, PushEndpoint)
+        ):
             await self._generally(match, scope, receive, send)
             return
         # The fast lane. A caller who holds what is current is answered without another coroutine, if `authorize` is a
@@ -135,7 +159,9 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     async def _generally(self, match: _Match | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the same for writes and other methods, and for requests that a middleware further out has begun on."""
         method, target = scope["method"], match.target if match else None
-        if match and isinstance(target, KeysEndpoint):
+        if match and isinstance(target, PushEndpoint):
+            await target.run(self._door(scope, match), scope, receive, send)
+        elif match and isinstance(target, KeysEndpoint):
             answer = (
                 await target.answer(scope, partial(self._caller, scope, match))
                 if method in CONDITIONAL_METHODS
@@ -155,6 +181,15 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         else:
             await self.app(scope, receive, send)
 
+    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the WebSockets of push; hand everything else to the app."""
+        if scope["type"] == "websocket" and self._sockets is not None:
+            match = self._sockets.match(local_path(scope))
+            if match is not None:
+                await match.target.run(self._door(scope, match), scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
     def _exchange(self, scope: Scope, written: _Match | None) -> Exchange:
         async def may_see(tenant: str) -> bool:
             try:
@@ -172,6 +207,15 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     async def _caller(self, scope: Scope, match: _Match) -> Caller:
         tenant = match.tenant(self._revalidator.tenant)
         return Caller(tenant, await self._viewer(scope, tenant))
+
+    def _door(self, scope: Scope, match: Match[Any]) -> Door:
+        canonical = self._revalidator.tenant
+        return Door(
+            tenant=partial(match.tenant, canonical),
+            tenant_of=lambda account: match.convert(str(account)),
+            canonical=canonical,
+            ask=partial(grant_of, self._authorize, self._connection(scope)),
+        )
 
     async def _viewer(self, scope: Scope, tenant: str) -> Viewer:
         return await viewer_of(self._authorize, self._connection(scope), tenant)

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -40,6 +40,9 @@ _PAID_AT_ONCE: Final = 256
 
 # Tenants, their models, and for each the number of the failure since which it is owed.
 _Debt: TypeAlias = dict[str, dict[str, int]]
+
+Companion: TypeAlias = "Callable[[], AbstractAsyncContextManager[None]]"
+"""Makes what runs as long as the app does."""
 
 _is_model = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII).fullmatch
 _is_namespace = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII).fullmatch
@@ -104,6 +107,7 @@ class Revalidator:
         self._salt = salt
         self._epoch = epoch
         self._owed = _Owed()
+        self._companions: list[Companion] = []
 
     def tenant(self, value: object) -> str:
         """Return the canonical form of a tenant; raise `InvalidTenantError` if there is none."""
@@ -238,8 +242,15 @@ class Revalidator:
             await self.store.check()
         except StoreError as error:
             _logger.error("The app starts without its store of version tokens, uncached: %s", error)  # noqa: TRY400
-        async with self.store.running(self.keyspace):
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(self.store.running(self.keyspace))
+            for companion in self._companions:
+                await running.enter_async_context(companion())
             yield
+
+    def accompany(self, companion: Companion) -> None:
+        """Have something else run as long as the app does, too: entered in `lifespan`, and left before the store is."""
+        self._companions.append(companion)
 
     async def _bump(self, changes: Changes) -> dict[str, Tokens]:
         if not changes:

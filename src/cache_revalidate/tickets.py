@@ -69,8 +69,8 @@ class Tickets:
         if not now < grant.expires_at:
             raise Refused
         is_everyone = grant.viewer is EVERYONE
-        owner = tenant.encode()
-        viewer = b"" if grant.viewer is EVERYONE else grant.viewer.encode("utf-8", "surrogatepass")
+        owner = _bytes(tenant)
+        viewer = b"" if grant.viewer is EVERYONE else _bytes(grant.viewer)
         head = _head.pack(_VERSION, now + self.lifetime, grant.expires_at, is_everyone, len(owner))
         ticket = _text(_signed(self._keys[0], head + owner + viewer))
         if len(ticket) > MAX_TICKET_LENGTH:
@@ -92,7 +92,7 @@ class Tickets:
         now = self._time()
         # By a clock that was turned back, a ticket would be good for much longer than any is.
         is_good = -LEEWAY < good_until - now <= self.lifetime + LEEWAY
-        if version != _VERSION or not is_good or not now < expires_at or owner != tenant.encode():
+        if version != _VERSION or not is_good or not now < expires_at or owner != _bytes(tenant):
             raise Refused
         return Grant(EVERYONE if is_everyone else viewer.decode("utf-8", "surrogatepass"), expires_at)
 
@@ -113,12 +113,16 @@ class Tickets:
         return message
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
 def _text(signed: bytes) -> str:
     return base64.urlsafe_b64encode(signed).rstrip(b"=").decode("ascii")
 
 
 def _key(secret: str) -> bytes:
-    return hmac.digest(secret.encode("utf-8", "surrogatepass"), _PURPOSE, "sha256")
+    return hmac.digest(_bytes(secret), _PURPOSE, "sha256")
 
 
 def _signed(key: bytes, message: bytes) -> bytes:

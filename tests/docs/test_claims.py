@@ -1,6 +1,7 @@
 """What the pages' tables say of values, held against the code."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from cache_revalidate import (
     EVERYONE,
     CacheRevalidateMiddleware,
     Connection,
+    Grant,
     InvalidTenantError,
     RedisStore,
     Refused,
@@ -69,7 +71,11 @@ def _refuse(*challenge: str) -> None:
 AUTHORIZE: dict[str, list[Callable[[], Any]]] = {
     "returns a string": [lambda: "ann"],
     "returns `EVERYONE`": [lambda: EVERYONE],
-    "returns `None` or `False`, raises `Refused`": [lambda: None, lambda: False, _refuse],
+    "returns `Grant(viewer, expires_at=...)`": [lambda: Grant("ann", expires_at=time.time() + 60)],
+    "returns `None` or `False`, or a `Grant` that is over, raises `Refused`": [
+        *(lambda: None, lambda: False, _refuse),
+        lambda: Grant("ann", expires_at=time.time() - 60),
+    ],
     'raises `Refused("Bearer")`': [lambda: _refuse("Bearer")],
     "raises anything else, returns anything else": [lambda: 1 / 0, lambda: 7],
 }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cache_revalidate
-from cache_revalidate import CacheControl, CachePolicy, CacheRevalidateMiddleware, MemoryStore, Revalidator
+from cache_revalidate import CacheControl, CachePolicy, CacheRevalidateMiddleware, MemoryStore, Revalidator, Tickets
 from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
@@ -28,6 +28,7 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "CacheRevalidateMiddleware": CacheRevalidateMiddleware,
     "CachePolicy": CachePolicy,
     "CacheControl": CacheControl,
+    "Tickets": Tickets,
     "FreshWhen": FreshWhen,
     "fresh_when(...)": FreshWhen.__call__,
     "fresh_when.keys_route": FreshWhen.keys_route,

@@ -4,7 +4,7 @@ import pytest
 
 from tests.docs.pages import DOCS, Block, blocks
 
-PAGES = ["concepts.md", "configuration.md", "http.md"]
+PAGES = ["concepts.md", "configuration.md", "http.md", "push.md"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The FastAPI plugin keeps the plugins' contract, and fits FastAPI's own ways."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from cache_revalidate import (
     CacheControl,
     CacheRevalidateMiddleware,
     ConfigurationError,
+    Grant,
     MemoryStore,
     Revalidator,
     UnknownModelError,
@@ -257,7 +259,17 @@ async def test_overridden_viewer(fresh: Fresh, app: FastAPI) -> None:
         assert (await client.get(LABELS)).status_code == 401
 
 
-@pytest.mark.parametrize("viewer", [None, 7, ""])
+async def test_viewer_until_a_time(revalidator: Revalidator, app: FastAPI) -> None:
+    """A dependency may return a grant: its viewer's answers have the tag that they have without an end."""
+    fresh = Fresh(revalidator, viewer=lambda: Grant(EVERYONE, expires_at=time.time() + 60))
+    fresh.install(app)
+    app.add_api_route(f"{PREFIX}/labels", rows, dependencies=[Depends(fresh("label"))])
+    assert await is_revalidated(app)
+    async with client_of(app) as client:
+        assert (await client.get(KEYS)).json()["tag"] == revalidator.tag(EVERYONE)
+
+
+@pytest.mark.parametrize("viewer", [None, 7, "", Grant(EVERYONE, expires_at=1.0)])
 async def test_no_viewer_has_the_handler_run(revalidator: Revalidator, app: FastAPI, viewer: object) -> None:
     """Where the dependency returns no viewer the handler answers as if undeclared, and the keys endpoint 403."""
     fresh = Fresh(revalidator, viewer=lambda: viewer)

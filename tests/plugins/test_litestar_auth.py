@@ -1,5 +1,6 @@
 """The Litestar plugin behind Litestar's own authentication: no 304 passes by a refusal."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +14,7 @@ from litestar.params import FromPath
 from litestar.security.jwt import JWTAuth, Token
 from litestar.security.session_auth import SessionAuth
 
-from cache_revalidate import Refused
+from cache_revalidate import Grant, Refused
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 from tests.plugins.contract import KEYS, LABELS, client_of, etag_of
 from tests.plugins.desk import Desk
@@ -195,6 +196,19 @@ async def test_keys_endpoint_has_the_apps_guards(desk: Desk) -> None:
     async with client_for(app, auth.format_auth_header(auth.create_token("bob"))) as bob:
         assert (await bob.get(KEYS)).json()["detail"] == "Forbidden"
         assert (await bob.get(KEYS.replace("1/cache", "2/cache"))).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(60, 200), (-60, 403)])
+async def test_viewer_until_a_time(desk: Desk, seconds: float, status: int) -> None:
+    """A viewer may be a grant: it is let in until that is over."""
+
+    def viewer(request: AnyRequest, tenant: str) -> Grant:
+        return Grant("ann", expires_at=time.time() + seconds)
+
+    app = Litestar([router_of()], plugins=[plugin_of(desk, viewer=viewer)], logging_config=None)
+    async with client_for(app) as client:
+        assert (await client.get(KEYS)).status_code == status
+        assert ("etag" in (await client.get(LABELS)).headers) is (status == 200)
 
 
 async def test_viewer_may_challenge(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from cache_revalidate import (
     EVERYONE,
     CacheRevalidateMiddleware,
     Connection,
+    Grant,
     Keyspace,
     MemoryStore,
     NullStore,
@@ -14,6 +15,7 @@ from cache_revalidate import (
     Revalidator,
     Stats,
     Store,
+    Tickets,
     Viewer,
     allow_everyone,
     canonical_tenant,
@@ -68,10 +70,37 @@ async def async_rule(connection: Connection, tenant: str) -> Viewer:
     return EVERYONE if tenant else str(connection.user)
 
 
+def rule_with_an_end(connection: Connection, tenant: str) -> Grant | None:
+    """Grant until a time."""
+    return Grant(tenant, expires_at=connection.user["exp"]) if connection.user else None
+
+
+async def mixed_rule(connection: Connection, tenant: str) -> Viewer | Grant | None:
+    """Grant until a time, or without end, or refuse."""
+    return rule_with_an_end(connection, tenant) or sync_rule(connection, tenant)
+
+
+def what_a_grant_says(grant: Grant) -> None:
+    """It names a viewer and a time."""
+    assert_type(grant.viewer, Viewer)
+    assert_type(grant.expires_at, float)
+
+
+def the_tickets() -> None:
+    """They are made of one secret or several, and give back what they were issued for."""
+    tickets = Tickets("secret")
+    tickets = Tickets(["new", "old"], 10, time=lambda: 0.0)
+    assert_type(tickets.issue("1", Grant(EVERYONE, 2e9)), str)
+    assert_type(tickets.opened("ticket", "1"), Grant)
+    assert_type(tickets.lifetime, float)
+
+
 def the_middleware(app: ASGIApp, revalidator: Revalidator) -> None:
     """Give it synchronous and asynchronous rules; what comes out is an ASGI app itself."""
     wrapped: ASGIApp = CacheRevalidateMiddleware(app, revalidator=revalidator, authorize=sync_rule)
     wrapped = CacheRevalidateMiddleware(wrapped, revalidator=revalidator, authorize=async_rule)
+    wrapped = CacheRevalidateMiddleware(wrapped, revalidator=revalidator, authorize=rule_with_an_end)
+    wrapped = CacheRevalidateMiddleware(wrapped, revalidator=revalidator, authorize=mixed_rule)
     CacheRevalidateMiddleware(
         app=wrapped,
         revalidator=revalidator,

@@ -1,6 +1,8 @@
 """What a type checker refuses of the core: each ignored error is one that it must find. Checked, never run."""
 
-from cache_revalidate import CacheRevalidateMiddleware, MemoryStore, Revalidator
+from datetime import UTC, datetime
+
+from cache_revalidate import CacheRevalidateMiddleware, Grant, MemoryStore, Revalidator, Tickets
 from cache_revalidate.types import ASGIApp
 
 
@@ -22,7 +24,18 @@ def wrong_configuration(app: ASGIApp) -> None:
     CacheRevalidateMiddleware(app)  # type: ignore[call-arg]
 
 
-def what_is_final(revalidator: Revalidator) -> None:
-    """Models and store stay what they were made with."""
+def wrong_grants(tickets: Tickets) -> None:
+    """A grant has a viewer, and its time is a number; a ticket is issued for a grant."""
+    Grant(7, 2e9)  # type: ignore[arg-type]
+    Grant("user-7")  # type: ignore[call-arg]
+    Grant("user-7", expires_at=datetime.now(UTC))  # type: ignore[arg-type]
+    Tickets(b"secret")  # type: ignore[arg-type]
+    tickets.issue("1", "user-7")  # type: ignore[arg-type]
+    tickets.opened(b"ticket", "1")  # type: ignore[arg-type]
+
+
+def what_is_final(revalidator: Revalidator, grant: Grant) -> None:
+    """Models, store and grants stay what they were made with."""
+    grant.expires_at = 2e9  # type: ignore[misc]
     revalidator.models = ("team",)  # type: ignore[misc]
     revalidator.store = MemoryStore()  # type: ignore[misc]

@@ -5,7 +5,7 @@ from typing import Any, assert_type
 from litestar import Litestar, Request, Router, get
 from litestar.handlers import HTTPRouteHandler
 
-from cache_revalidate import EVERYONE, CacheControl, CachePolicy, Revalidator, Viewer, allow_everyone
+from cache_revalidate import EVERYONE, CacheControl, CachePolicy, Grant, Revalidator, Viewer, allow_everyone
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 
 revalidator = Revalidator(["label"])
@@ -21,12 +21,18 @@ async def anyone(request: Request[Any, Any, Any], tenant: str) -> Viewer:
     return EVERYONE
 
 
+def until(request: Request[str, Any, Any], tenant: str) -> Grant | None:
+    """Tell who asks, and until when."""
+    return Grant(request.user, expires_at=request.auth["exp"]) if tenant else None
+
+
 def whole_number(request: Request[Any, Any, Any], tenant: str) -> int:
     """Return what is no viewer."""
     return len(tenant)
 
 
 RevalidateConfig(revalidator, viewer=anyone, keys_cache_control=CacheControl(max_age=5), vary=["X-Agent"])
+RevalidateConfig(revalidator, viewer=until)
 RevalidateConfig(revalidator, viewer=allow_everyone, keys_path=None)
 RevalidateConfig(revalidator, viewer=whole_number)  # type: ignore[arg-type]
 RevalidateConfig("redis://127.0.0.1", viewer=anyone)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cache_revalidate import Revalidator
+from cache_revalidate import Grant, Revalidator
 from cache_revalidate.starlette import CacheRevalidateMiddleware, FreshWhen, compose_lifespans
 
 revalidator = Revalidator(["label"])
@@ -18,6 +18,11 @@ revalidator = Revalidator(["label"])
 async def agent(connection: HTTPConnection, tenant: str) -> str | None:
     """Tell who asks, asynchronously."""
     return f"{connection.user}" if tenant else None
+
+
+async def until(connection: HTTPConnection, tenant: str) -> Grant | None:
+    """Tell who asks, and until when."""
+    return Grant(f"{connection.user}", expires_at=connection.auth.exp) if tenant else None
 
 
 def whole_number(connection: HTTPConnection, tenant: str) -> int:
@@ -31,6 +36,7 @@ def wants_a_request(connection: Request, tenant: str) -> str:
 
 
 fresh_when = FreshWhen(revalidator, authorize=agent)
+FreshWhen(revalidator, authorize=until)
 FreshWhen(revalidator, authorize=whole_number)  # type: ignore[arg-type]
 FreshWhen(revalidator)  # type: ignore[call-arg]
 

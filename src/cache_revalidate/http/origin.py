@@ -17,6 +17,8 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PAGES_OF: Final = {"ws": "http", "wss": "https"}
 """The scheme of the pages from which a socket of another scheme is opened as one of the same origin."""
 
+_FOREIGN_SITES: Final = frozenset((b"cross-site", b"same-site"))
+
 _HIGHEST_PORT: Final = 65535
 _LONGEST: Final = 512
 _LONGEST_SHOWN: Final = 100
@@ -82,12 +84,14 @@ class OriginRule:
     def allows(self, scope: Scope) -> bool:
         """Say whether the request may open a stream, as far as its Origin header goes; log the first refusal of each.
 
-        Without the header it may: browsers send it with whatever a page may read of another origin. With several, with
-        one that is not exactly one origin, and with `null`, it may not.
+        Without the header it may: browsers send it with whatever a page may read of another origin. What a page asks of
+        one and can't read, as if it were an image, comes without it, and with Sec-Fetch-Site (Fetch Metadata): that may
+        not, for it takes the room of others. With several, with one that is not exactly one origin, and with `null`, it
+        may not either.
         """
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         if not origins:
-            return True
+            return not any(name == b"sec-fetch-site" and value in _FOREIGN_SITES for name, value in scope["headers"])
         origin = canonical_origin(origins[0]) if len(origins) == 1 else None
         if origin is None:
             self._report(ascii(", ".join(origins)[:_LONGEST_SHOWN]), "which is not the origin of a page.")
@@ -131,10 +135,15 @@ def _mend(origin: str) -> str:
         return "there are no wildcards, since any page could then act for your users. Name each origin."
     if origin.strip().lower() == "null":
         return "all pages without one send it, other people's sandboxed frames too. Serve yours from an origin."
-    scheme, separator, rest = origin.strip().partition("://")
-    if not separator:
-        return f"the scheme is missing. Write {'https://' + origin.strip()!r}."
-    exact = canonical_origin(f"{scheme}://{re.split(r'[/?#]', rest)[0].rpartition('@')[2]}")
-    if exact is not None:
-        return f"it has a path, a slash at its end, or more. Write {exact!r}."
-    return "write scheme://host or scheme://host:port, as location.origin shows it in the browser's console."
+    has_scheme = "://" in origin
+    scheme, _, rest = origin.strip().partition("://") if has_scheme else ("", "", origin.strip().removeprefix("//"))
+    host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+    exact = canonical_origin(f"{scheme or ('http' if _is_local(host) else 'https')}://{host}")
+    if exact is None:
+        return "write scheme://host or scheme://host:port, as location.origin shows it in the browser's console."
+    wrong = "it has a path, a slash at its end, or more" if has_scheme else "the scheme is missing"
+    return f"{wrong}. Write {exact!r}."
+
+
+def _is_local(host: str) -> bool:
+    return host.startswith(("localhost", "127.", "[::1]"))

@@ -1,0 +1,1 @@
+"""Push: tells browsers which tokens changed, by server-sent events and WebSockets."""

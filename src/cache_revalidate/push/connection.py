@@ -1,0 +1,245 @@
+"""One connection, whichever its transport: what it is told of, and what it has yet to be told."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import logging
+import random
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from cache_revalidate.exceptions import InvalidTenantError, Refused
+from cache_revalidate.push.closing import Closing
+from cache_revalidate.push.subscription import Subscription
+
+if TYPE_CHECKING:
+    from cache_revalidate.access import Grant
+    from cache_revalidate.push.door import Door
+    from cache_revalidate.push.switchboard import Switchboard
+    from cache_revalidate.push.wire import Known, Update
+    from cache_revalidate.types import Message, Receive, Send, Viewer
+
+_GRACE: Final = 1.0
+"""Seconds that a closed connection has for the message it is sending, and for its farewell."""
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class Connection(abc.ABC):
+    """Sends what there is to be told, one message at a time, and watches what comes.
+
+    `board` is that of its event loop, `door` says who asks, `viewer` is who asked first.
+    """
+
+    __slots__ = (
+        *("_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
+        *("closing", "door", "heard_at", "subscriptions", "viewer"),
+    )
+
+    answers_heartbeats: ClassVar[bool] = False
+    """Whether a client has to answer them: one that does not is not there any more."""
+    heartbeat: ClassVar[float | None] = None
+    """How often there are any, in seconds, if not as the hub's settings say."""
+
+    def __init__(self, board: Switchboard, door: Door, viewer: Viewer) -> None:
+        now = board.now()
+        self.door: Final = door
+        self.viewer: Final = viewer
+        self.subscriptions: Final[dict[str, Subscription]] = {}
+        self.closing: Closing | None = None
+        self.heard_at = now
+        self._board = board
+        self._dirty: dict[Subscription, None] = {}
+        self._notices: deque[Message] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._limit = asyncio.timeout(None)
+        self._beat_is_due = False
+        self._recheck_at = now + board.settings.recheck
+        self._ends_at = now + board.settings.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
+
+    # What the topics and the board tell
+
+    def mark(self, subscription: Subscription) -> None:
+        """Hear that a subscription may have something to tell."""
+        self._dirty[subscription] = None
+        self._wake()
+
+    def beat(self, now: float) -> None:
+        """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
+        patience = 2 * self._heartbeat
+        if self.answers_heartbeats and now - self.heard_at > patience + self._board.settings.send_timeout:
+            self._board.stats.stalled += 1
+            self.close(Closing.STALLED)
+        elif now >= self._ends_at:
+            self.close(Closing.OLD)
+        else:
+            self._beat_is_due = True
+            self._wake()
+            self._set_beat(now)
+
+    def close(self, closing: Closing) -> None:
+        """End the connection soon, and tell the client why."""
+        if self.closing is None:
+            self.closing = closing
+            self._wake()
+            if self in self._board.sending:
+                self._limit.reschedule(self._board.now() + _GRACE)
+
+    def interrupt(self) -> None:
+        """End the connection at once: what is being sent is not being read."""
+        self.closing = Closing.STALLED
+        self._board.stats.stalled += 1
+        self._board.sending.pop(self, None)
+        self._limit.reschedule(self._board.now())
+
+    # What it does
+
+    def subscribe(self, tenant: str, grant: Grant, known: Known) -> None:
+        """Tell the client of a tenant, from what it knows on; if it is told already, begin anew."""
+        self.unsubscribe(tenant)
+        subscription = Subscription(self, self._board.topic(tenant), tenant, known)
+        subscription.grant(grant, self._board.tag(grant.viewer), self._board.now())
+        self.subscriptions[tenant] = subscription
+        subscription.topic.join(subscription, known)
+        self._set_beat(self._board.now())
+
+    def unsubscribe(self, tenant: str) -> None:
+        """Tell the client no more of a tenant."""
+        subscription = self.subscriptions.pop(tenant, None)
+        if subscription is not None:
+            self._dirty.pop(subscription, None)
+            self._board.leave(subscription)
+
+    async def serve(self, receive: Receive, send: Send) -> None:
+        """Send and receive until one end closes the connection."""
+        receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
+        self._board.add(self)
+        self._set_beat(self._board.now())
+        try:
+            async with self._limit:
+                await self._send_on(send)
+        except TimeoutError:
+            if not self._limit.expired():
+                raise
+        except OSError:  # so some servers say that the client has gone
+            self.closing = Closing.GONE
+        finally:
+            self._board.remove(self)
+            receiver.cancel()
+            await asyncio.wait({receiver})
+        if self.closing is not None and self.closing is not Closing.GONE:
+            await self._part(send, self.closing)
+
+    async def _part(self, send: Send, closing: Closing) -> None:
+        try:
+            async with asyncio.timeout(_GRACE):
+                for message in self._farewell(closing):
+                    await send(message)
+        except (TimeoutError, OSError, RuntimeError):
+            pass  # It has gone meanwhile, or reads nothing.
+
+    async def _send_on(self, send: Send) -> None:
+        loop, sending = asyncio.get_running_loop(), self._board.sending
+        while self.closing is None:
+            message = self._next()
+            if message is not None:
+                sending[self] = loop.time()
+                try:
+                    await send(message)
+                finally:
+                    sending.pop(self, None)
+            elif loop.time() >= self._recheck_at:
+                await self._ask_again()
+            else:
+                self._waiter = loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+
+    def _next(self) -> Message | None:
+        """Return what is to be sent now."""
+        if self._notices:
+            return self._notices.popleft()
+        while self._dirty:  # Whoever has waited longest comes first.
+            subscription = next(iter(self._dirty))
+            del self._dirty[subscription]
+            update = subscription.update()
+            if update is not None:
+                self._board.stats.updates += 1
+                return self._told(update, subscription)
+        if self._beat_is_due:
+            self._beat_is_due = False
+            return self._beating(is_live=all(each.topic.is_live for each in self.subscriptions.values()))
+        return None
+
+    async def _receive_until_gone(self, receive: Receive) -> None:
+        try:
+            await self._receive_on(receive)
+        except Exception:
+            _logger.exception("A connection failed while it received")
+            self.close(Closing.FAILED)
+
+    async def _ask_again(self) -> None:
+        """Ask once more who may see what the client is told, and end what is refused."""
+        for subscription in [*self.subscriptions.values()]:
+            grant = await self._asked(subscription.tenant) if self.door.lasts else None
+            now = self._board.now()
+            if grant is not None:
+                subscription.grant(grant, self._board.tag(grant.viewer), now)
+            elif not self.door.lasts and now < subscription.expires_at:
+                self.close(Closing.OLD)
+            else:
+                self._board.stats.expelled += 1
+                self.unsubscribe(subscription.tenant)
+                self._refused(subscription.tenant)
+        now = self._board.now()
+        self._recheck_at = now + self._board.settings.recheck
+        self._set_beat(now)
+        if not self.subscriptions:
+            self.close(Closing.REFUSED)
+
+    async def _asked(self, tenant: str) -> Grant | None:
+        try:
+            async with asyncio.timeout(self._board.settings.send_timeout):
+                return await self.door.ask(tenant)
+        except (Refused, InvalidTenantError, TimeoutError):
+            return None
+
+    def _set_beat(self, now: float) -> None:
+        """Have the board call when the next heartbeat is due, or something else before."""
+        expiry = min((each.expires_at for each in self.subscriptions.values()), default=self._ends_at)
+        self._recheck_at = min(self._recheck_at, max(expiry, now))
+        self._board.wheel.set(self, min(now + self._heartbeat, self._recheck_at, self._ends_at))
+
+    @property
+    def _heartbeat(self) -> float:
+        return self.heartbeat or self._board.settings.heartbeat
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # What the transport knows
+
+    @abc.abstractmethod
+    async def _receive_on(self, receive: Receive) -> None:
+        """Take what the client sends, until it has gone: then close the connection."""
+
+    @abc.abstractmethod
+    def _told(self, update: Update, subscription: Subscription) -> Message:
+        """Return the message that tells of an update."""
+
+    @abc.abstractmethod
+    def _beating(self, *, is_live: bool) -> Message:
+        """Return a heartbeat."""
+
+    @abc.abstractmethod
+    def _refused(self, tenant: str) -> None:
+        """Tell the client that it may not see a tenant any longer."""
+
+    @abc.abstractmethod
+    def _farewell(self, closing: Closing) -> list[Message]:
+        """Return the messages that end the connection."""

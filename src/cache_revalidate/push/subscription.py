@@ -1,0 +1,62 @@
+"""One connection's share in one topic."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cache_revalidate.push.wire import NOTHING_KNOWN
+
+if TYPE_CHECKING:
+    from cache_revalidate.access import Grant
+    from cache_revalidate.push.topic import Topic
+    from cache_revalidate.push.wire import Known, Update
+
+
+class Owner(Protocol):
+    """A connection, as its subscriptions see it."""
+
+    def mark(self, subscription: Subscription) -> None:
+        """Hear that a subscription may have something to tell."""
+
+
+class Subscription:
+    """One connection's share in one topic: up to which change it was told."""
+
+    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "tag", "tenant", "topic")
+
+    def __init__(self, owner: Owner, topic: Topic, tenant: str, known: Known) -> None:
+        self._owner: Final = owner
+        self.topic: Final = topic
+        self.tenant: Final = tenant
+        self.known = known
+        self.tag = ""
+        self.expires_at = 0.0
+        self._has_begun = False
+        self._number = -1
+
+    def grant(self, grant: Grant, tag: str, now: float) -> None:
+        """Take note of until when the tenant may be seen, by the event loop's clock; with another tag, begin anew."""
+        if self.tag and tag != self.tag:
+            self._number = -1
+            self.wake()
+        self.tag, self.expires_at = tag, now + (grant.expires_at - time.time())
+
+    def begin(self) -> None:
+        """Hear that the topic knows what is current."""
+        self._has_begun = True
+        self._owner.mark(self)
+
+    def wake(self) -> None:
+        """Hear that the topic has news."""
+        if self._has_begun:
+            self._owner.mark(self)
+
+    def update(self) -> Update | None:
+        """Return what is to be told now, if anything is."""
+        if self._number >= 0:
+            self._number, update = self.topic.since(self._number, self.tag)
+            return update
+        self._number, first = self.topic.first(self.tag, self.known)
+        self.known = NOTHING_KNOWN
+        return first

@@ -1,0 +1,249 @@
+"""One tenant's tokens, as this process knows them, and the subscriptions that are told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from contextvars import Context
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cache_revalidate.exceptions import StoreError
+from cache_revalidate.push.wire import Encoder, Update
+
+if TYPE_CHECKING:
+    from cache_revalidate.push.settings import HubSettings, HubStats
+    from cache_revalidate.push.wire import Known
+    from cache_revalidate.revalidator import Revalidator
+    from cache_revalidate.stores import Line
+    from cache_revalidate.types import Tokens
+
+_CONFIRMED_WITHIN: Final = 1.0
+"""Seconds for which a subscription to the store's changes is waited for, before it is read without one."""
+
+_WOKEN_AT_ONCE: Final = 250
+"""How many connections are woken before others on the event loop have their turn."""
+
+_MOST_KEPT: Final = 64
+"""Of the updates that readers of one speed share, so many are kept until the next change."""
+
+_logger = logging.getLogger("cache_revalidate")
+
+
+class Subscriber(Protocol):
+    """Who is told of a topic."""
+
+    @property
+    def known(self) -> Known:
+        """What he holds, as long as he has been told of nothing."""
+
+    def begin(self) -> None:
+        """Hear that the topic knows what is current."""
+
+    def wake(self) -> None:
+        """Hear that the topic has news."""
+
+
+class Topic:
+    """Follows one tenant: subscribes to changes first, then reads the tokens, and again when it may have missed one.
+
+    What has changed is numbered, and each subscription has the number up to which it was told: so what is kept of a
+    slow reader is one number, and he is told the newest tokens when he can take them.
+    """
+
+    def __init__(
+        self, revalidator: Revalidator, tenant: str, settings: HubSettings, stats: HubStats, turns: asyncio.Semaphore
+    ) -> None:
+        self.subscriptions: Final[dict[Subscriber, None]] = {}
+        self.is_live = False
+        """Whether the store has answered when it was last asked."""
+        self._revalidator = revalidator
+        self._tenant = tenant
+        self._settings = settings
+        self._stats = stats
+        self._turns = turns
+        self._encoder = Encoder(settings.event, tenant, revalidator.models)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._tokens: Tokens | None = None
+        # The number of the newest change, and of each model's newest.
+        self._number = 0
+        self._changed: dict[str, int] = {}
+        self._jitter = 0
+        self._updates: dict[tuple[int, str], Update] = {}
+        self._is_publishing = False
+        # Who waits for a read that begins after they came.
+        self._waiting: dict[Subscriber, None] = {}
+        self._is_confirmed = False
+        self._is_lost = False
+        self._raised: Tokens | None = None
+        self._attention = asyncio.Event()
+        # In a context of its own: it outlives the request that happens to begin it.
+        self._task = self._loop.create_task(self._follow(), context=Context())
+
+    def join(self, subscription: Subscriber, known: Known) -> None:
+        """Tell a subscription of the tokens once they are known to be current, and of all changes from then on."""
+        self.subscriptions[subscription] = None
+        if self.is_live and self._is_confirmed and not self._is_behind(known):
+            subscription.begin()
+        else:
+            self._waiting[subscription] = None
+            self._attention.set()
+
+    def leave(self, subscription: Subscriber) -> None:
+        """Tell a subscription nothing more."""
+        self.subscriptions.pop(subscription, None)
+        self._waiting.pop(subscription, None)
+
+    def close(self) -> None:
+        """Follow the tenant no longer."""
+        self._task.cancel()
+        self._revalidator.store.leave(self._revalidator.keyspace, self._tenant, self)
+
+    def first(self, tag: str, known: Known) -> tuple[int, Update]:
+        """Return the update that a subscription begins with, and the number up to which it tells."""
+        assert self._tokens is not None  # noqa: S101 - or nobody would be told to begin
+        if known.tokens:
+            return self._number, self._encoder.first(self._tokens, tag, known, self._jitter)
+        key = (-1, tag)
+        if (update := self._updates.get(key)) is None:
+            update = self._keep(key, self._encoder.first(self._tokens, tag, known, self._jitter))
+        return self._number, update
+
+    def since(self, number: int, tag: str) -> tuple[int, Update | None]:
+        """Return the update for who was told up to `number`, None if there is nothing new; and what it tells up to."""
+        if number == self._number:
+            return number, None
+        key = (number, tag)
+        update = self._updates.get(key)
+        if update is None:
+            tokens = self._tokens or {}
+            news = {model: tokens[model] for model, changed in self._changed.items() if changed > number}
+            update = self._keep(key, self._encoder.later(news, tokens, tag, self._jitter))
+        return self._number, update
+
+    # What the store tells
+
+    def confirmed(self, line: Line) -> None:  # noqa: ARG002
+        """Hear that nothing will be missed from now on."""
+        self._is_confirmed, self._is_lost = True, False
+        self._attention.set()
+
+    def heard(self, tokens: Tokens) -> None:
+        """Hear of new tokens, from any thread."""
+        if threading.get_ident() == self._thread:
+            self._hear(tokens)
+        else:
+            self._loop.call_soon_threadsafe(self._hear, tokens)
+
+    def lost(self) -> None:
+        """Hear that changes may be missed from now on."""
+        self._is_confirmed, self._is_lost = False, True
+        self._attention.set()
+
+    def _hear(self, tokens: Tokens) -> None:
+        if not all(tokens.values()):  # One is to be forgotten: what takes its place, the store knows.
+            self._attention.set()
+        if self._raised is not None:
+            for model, token in tokens.items():
+                self._raised[model] = max(token, self._raised.get(model, ""))
+        if self._tokens is not None:
+            held = self._tokens
+            self._take({model: token for model, token in tokens.items() if token > held.get(model, token)})
+
+    # Reading
+
+    async def _follow(self) -> None:
+        store, keyspace = self._revalidator.store, self._revalidator.keyspace
+        while True:
+            self._is_lost = False
+            is_told = store.listen(keyspace, self._tenant, self)
+            deadline = self._loop.time() + _CONFIRMED_WITHIN
+            while is_told and not (self._is_confirmed or self._is_lost) and (left := deadline - self._loop.time()) > 0:
+                self._attention.clear()
+                await self._attended(left)
+            self._attention.clear()
+            await self._read()
+            is_fed = is_told and self._is_confirmed and self.is_live
+            pause = self._settings.reread if is_fed else self._settings.poll
+            await self._attended(pause * random.uniform(0.8, 1.0))  # noqa: S311 - many topics should not read at once
+
+    async def _attended(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._attention.wait()
+        except TimeoutError:
+            pass
+
+    async def _read(self) -> None:
+        waiting = [*self._waiting]
+        shown = self._shown(waiting)
+        raised: Tokens = {}
+        self._raised = raised
+        try:
+            async with self._turns:
+                tokens = await self._revalidator.read(self._tenant, self._revalidator.models, shown or None)
+        except StoreError:
+            self.is_live = False
+            return
+        except Exception:
+            self.is_live = False
+            _logger.exception("The tokens of tenant %s could not be read; it is tried again", self._tenant)
+            return
+        finally:
+            self._raised = None
+        self.is_live = True
+        current = {model: max(token, raised.get(model, "")) for model, token in tokens.items()}
+        if self._tokens is None:
+            self._tokens = current
+        else:
+            held = self._tokens
+            self._take({model: token for model, token in current.items() if token != held[model]})
+        for subscription in waiting:
+            if subscription in self._waiting:
+                del self._waiting[subscription]
+                subscription.begin()
+
+    def _shown(self, waiting: list[Subscriber]) -> Tokens:
+        """Return the largest tokens that those who wait have shown: what is read has to be as new."""
+        shown: Tokens = {}
+        for subscription in waiting:
+            for model, token in subscription.known.tokens.items():
+                shown[model] = max(token, shown.get(model, ""))
+        return shown
+
+    def _is_behind(self, known: Known) -> bool:
+        tokens = self._tokens or {}
+        return any(token > tokens.get(model, "") for model, token in known.tokens.items())
+
+    # Telling
+
+    def _take(self, news: Tokens) -> None:
+        if not news or self._tokens is None:
+            return
+        self._tokens = {**self._tokens, **news}
+        self._number += 1
+        self._changed.update(dict.fromkeys(news, self._number))
+        self._updates.clear()
+        if not self._is_publishing:  # Those of one turn of the event loop are told together.
+            self._is_publishing = True
+            self._loop.call_soon(self._publish)
+
+    def _publish(self) -> None:
+        self._is_publishing = False
+        self._jitter = self._settings.jitter(len(self.subscriptions))
+        self._stats.changes += 1
+        self._wake([*self.subscriptions], 0)
+
+    def _wake(self, subscriptions: list[Subscriber], start: int) -> None:
+        for subscription in subscriptions[start : start + _WOKEN_AT_ONCE]:
+            subscription.wake()
+        if start + _WOKEN_AT_ONCE < len(subscriptions):
+            self._loop.call_soon(self._wake, subscriptions, start + _WOKEN_AT_ONCE)
+
+    def _keep(self, key: tuple[int, str], update: Update) -> Update:
+        if len(self._updates) >= _MOST_KEPT:
+            self._updates.clear()
+        self._updates[key] = update
+        return update
