@@ -1,12 +1,22 @@
 """This library's push, around a bare app: with the tokens in memory, or in Redis for two processes."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.contestants.asgi import Message, Receive, Send, answer, live
 from benchmarks.contestants.desk import AGENTS, redis_url
 from benchmarks.contestants.feed import FIRE, MODELS
-from cache_revalidate import CacheRevalidateMiddleware, Connection, Hub, MemoryStore, RedisStore, Revalidator, Store
+from cache_revalidate import (
+    CacheRevalidateMiddleware,
+    Connection,
+    Hub,
+    HubSettings,
+    MemoryStore,
+    RedisStore,
+    Revalidator,
+    Store,
+)
 
 MOST = 20_000
 
@@ -39,8 +49,10 @@ def around(store: Store) -> CacheRevalidateMiddleware[Any]:
     A stalled connection is kept for as long as `BENCH_SEND_TIMEOUT` says, in seconds.
     """
     revalidator = Revalidator([*MODELS], store)
-    options = {"send_timeout": float(timeout)} if (timeout := os.environ.get("BENCH_SEND_TIMEOUT")) else {}
-    hub = Hub(revalidator, max_connections=MOST, max_per_tenant=MOST, max_per_viewer=MOST, **options)
+    settings = HubSettings(max_connections=MOST, max_per_tenant=MOST, max_per_viewer=MOST)
+    if timeout := os.environ.get("BENCH_SEND_TIMEOUT"):
+        settings = replace(settings, send_timeout=float(timeout))
+    hub = Hub(revalidator, settings=settings)
     return CacheRevalidateMiddleware(App(revalidator), revalidator=revalidator, authorize=authorize, push=hub)
 
 

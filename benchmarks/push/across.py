@@ -73,9 +73,10 @@ async def measure(bench: Bench) -> Part:
 async def _measured(bench: Bench, ways: dict[str, tuple[Server, _Send]], times: int) -> tuple[Samples, Samples]:
     """Return the p50 and the p99 of each round."""
     ends: dict[str, list[float]] = {name: [] for name in ways}
-    contestants = {}
+    contestants, writers = {}, []
     for name, (told, send) in ways.items():
         reader, writer = await asyncio.open_connection(HOST, told.port)
+        writers.append(writer)  # or its connection would be closed
         writer.write(opening("sse").encode())
         await _told(reader)
 
@@ -86,6 +87,8 @@ async def _measured(bench: Bench, ways: dict[str, tuple[Server, _Send]], times: 
 
         contestants[name] = sample
     halves = await interleave(contestants, rounds=bench.size.rounds, progress=bench.progress, warm_up=False)
+    for writer in writers:
+        writer.close()
     return halves, Samples(ends)
 
 
