@@ -16,6 +16,9 @@ PROJECTS := pyproject.toml adapters/sqlalchemy/pyproject.toml
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
+# The certificates that the system trusts are those that pip and apt go by; node has a list of its own besides.
+NPM := NODE_USE_SYSTEM_CA=1 $(BIN)/npm --loglevel=error
+NPM_PACKAGES := tests/js/node_modules/made.stamp
 
 .PHONY: help demo test hunt bench profile lint format docs packages packages-bench requirements clean
 
@@ -28,14 +31,14 @@ help:
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
 	@echo "make docs                build docs/_build/html, warnings are errors"
-	@echo "make requirements        compile requirements/*.in anew, to the newest versions"
+	@echo "make requirements        compile requirements/*.in and tests/js anew, to the newest versions"
 	@echo "make clean               remove what the other targets made"
 
 demo: $(VENV)/examples.stamp
 	$(BIN)/python -m examples.$(APP)_app
 
 # pytest comes last, so that its closing line and its exit code are those of the run.
-test: | packages $(VENV)/dev.stamp
+test: | packages $(VENV)/dev.stamp $(NPM_PACKAGES)
 	$(MAKE) --no-print-directory lint docs
 	$(BIN)/python -m pytest --cov --cov-report=term
 
@@ -72,9 +75,10 @@ requirements: $(VENV)/dev.stamp
 	cd requirements && ../$(COMPILE) dev.in --output-file dev.txt
 	cd requirements && ../$(COMPILE) bench.in --output-file bench.txt
 	cd requirements && for each in bench-*.in; do ../$(COMPILE) $$each --output-file $${each%.in}.txt || exit 1; done
+	$(NPM) update --prefix tests/js --package-lock-only
 
 clean:
-	rm -rf $(VENV) .venv-bench build dist docs/_build .demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-bench tests/js/node_modules build dist docs/_build .demo .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -86,4 +90,9 @@ $(VENV)/made.stamp:
 $(VENV)/%.stamp: requirements/%.txt $(PROJECTS) | $(VENV)/made.stamp
 	$(INSTALL) --require-hashes --no-deps -r $<
 	$(INSTALL) --no-deps --no-build-isolation -e . -e adapters/sqlalchemy
+	@touch $@
+
+# A lock file names each package with the hash of its content, and no address: the registry is the one that npm is set to.
+%/node_modules/made.stamp: %/package.json %/package-lock.json | $(VENV)/dev.stamp
+	$(NPM) ci --prefix $* >/dev/null
 	@touch $@

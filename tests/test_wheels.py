@@ -24,7 +24,10 @@ NAMES = tuple(SOURCES)
 
 NOT_REPEATED = (
     *(f"tests/{name}" for name in ("test_wheels.py", "test_layers.py", "support", "typing", "model", "benchmarks")),
-    *(f"tests/{name}" for name in ("examples", "hunt", "replicas", "stores/test_redis_cluster.py")),
+    *(
+        f"tests/{name}"
+        for name in ("examples", "hunt", "replicas", "push/test_cable_client.py", "stores/test_redis_cluster.py")
+    ),
     *(
         f"tests/stores/test_redis_{name}.py"
         for name in ("sentinels", "replication", "topologies", "mirror", "mirror_topologies")

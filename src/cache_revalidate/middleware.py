@@ -28,14 +28,16 @@ from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, 
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, SCOPE_KEY, Exchange
 from cache_revalidate.outgoing import run_marked
 from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
-from cache_revalidate.push.door import Door
+from cache_revalidate.push.cable import DEFAULT_CABLE_PATH
 from cache_revalidate.push.endpoint import PushEndpoint
-from cache_revalidate.push.endpoints import http_endpoints, hub_of, socket_endpoints
+from cache_revalidate.push.endpoints import hub_of
+from cache_revalidate.push.routes import PushRoutes
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.routing import RouteTable, local_path
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
+    from cache_revalidate.access import Grant
     from cache_revalidate.http.cache_control import CacheControl
     from cache_revalidate.push.hub import Hub
     from cache_revalidate.revalidator import Revalidator
@@ -65,7 +67,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     parameter in them that is the tenant. `keys_cache_control` and `vary` are the keys endpoint's headers.
 
     Below the keys endpoint, `events` and `socket` push changes, by a `Hub` with all defaults; `push` is one of your
-    own, or False for none.
+    own, or False for none. `cable_path` is where clients of ActionCable connect, None for nowhere.
 
     Raises `ConfigurationError` when it is made, if any of these could not work.
     """
@@ -85,6 +87,7 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         keys_cache_control: CacheControl = KEYS_CACHE_CONTROL,
         vary: Iterable[str] = DEFAULT_VARY,
         push: Hub | bool = True,
+        cable_path: str | None = DEFAULT_CABLE_PATH,
     ) -> None:
         self.app: Final = app
         self._revalidator = checked_revalidator(revalidator)
@@ -99,14 +102,17 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         self._patterns = frozenset(targets)
         self.hub: Final = hub_of(revalidator, push if keys_path is not None else False)
         """The hub that pushes, if there is one."""
-        self._sockets: RouteTable[PushEndpoint] | None = None
+        self._push = None
         if self.hub is not None and keys_path is not None:
-            targets |= http_endpoints(self.hub, keys_path, vary=vary)
-            self._sockets = RouteTable(
-                socket_endpoints(self.hub, keys_path),
+            self._push = PushRoutes(
+                self.hub,
+                keys_path,
+                self._grant,
                 tenant_parameter=tenant_parameter,
-                needs_type=revalidator.has_default_canonical,
+                cable_path=cable_path,
+                vary=vary,
             )
+            targets |= self._push.http
         if not targets:
             raise ConfigurationError("There is nothing to do: give routes=..., or a keys_path.")
         self._table = RouteTable(
@@ -159,8 +165,8 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
     async def _generally(self, match: _Match | None, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the same for writes and other methods, and for requests that a middleware further out has begun on."""
         method, target = scope["method"], match.target if match else None
-        if match and isinstance(target, PushEndpoint):
-            await target.run(self._door(scope, match), scope, receive, send)
+        if match and self._push and isinstance(target, PushEndpoint):
+            await target.run(self._push.door(scope, match), scope, receive, send)
         elif match and isinstance(target, KeysEndpoint):
             answer = (
                 await target.answer(scope, partial(self._caller, scope, match))
@@ -183,11 +189,8 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
 
     async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the WebSockets of push; hand everything else to the app."""
-        if scope["type"] == "websocket" and self._sockets is not None:
-            match = self._sockets.match(local_path(scope))
-            if match is not None:
-                await match.target.run(self._door(scope, match), scope, receive, send)
-                return
+        if scope["type"] == "websocket" and self._push is not None and await self._push.serve(scope, receive, send):
+            return
         await self.app(scope, receive, send)
 
     def _exchange(self, scope: Scope, written: _Match | None) -> Exchange:
@@ -208,14 +211,8 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
         tenant = match.tenant(self._revalidator.tenant)
         return Caller(tenant, await self._viewer(scope, tenant))
 
-    def _door(self, scope: Scope, match: Match[Any]) -> Door:
-        canonical = self._revalidator.tenant
-        return Door(
-            tenant=partial(match.tenant, canonical),
-            tenant_of=lambda account: match.convert(str(account)),
-            canonical=canonical,
-            ask=partial(grant_of, self._authorize, self._connection(scope)),
-        )
+    async def _grant(self, scope: Scope, tenant: str) -> Grant:
+        return await grant_of(self._authorize, self._connection(scope), tenant)
 
     async def _viewer(self, scope: Scope, tenant: str) -> Viewer:
         return await viewer_of(self._authorize, self._connection(scope), tenant)

@@ -189,6 +189,11 @@ def local_path(scope: Scope) -> str:
     return path
 
 
+def tenant_converter(pattern: str, tenant_parameter: str, *, needs_type: bool) -> Callable[[str], object]:
+    """Return what makes the tenant's value of its segment of a path that matches `pattern`."""
+    return _compiled(pattern, tenant_parameter, needs_type=needs_type)[1]
+
+
 def _compiled(pattern: str, tenant_parameter: str, *, needs_type: bool) -> tuple[str, Callable[[str], object]]:
     if not isinstance(pattern, str) or not pattern.startswith("/"):
         raise ConfigurationError(f"The path pattern {pattern!r} must begin with a slash.")

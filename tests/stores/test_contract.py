@@ -44,6 +44,13 @@ class TestRedisStore(StoreContract, CopyContract):
         yield store
         await store.aclose()
 
+    @pytest.fixture
+    async def another(self, redis_server: RedisServer) -> AsyncIterator[Store]:
+        """Give another on the same server."""
+        another = RedisStore.from_url(redis_server.url, layout=self.layout, timeout=10)
+        yield another
+        await another.aclose()
+
 
 class TestRedisStoreInChatwootsLayout(TestRedisStore):
     """The store on a real Redis, in Chatwoot's own keys."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from cache_revalidate import Keyspace, MemoryStore, Store
+from cache_revalidate import Keyspace, Listener, MemoryStore, Store
 from cache_revalidate.stores.memory import _Held
-from cache_revalidate.testing import CopyContract, StoreContract, contract, copy_contract
+from cache_revalidate.testing import CopyContract, StoreContract, contract, copy_contract, ear
 from cache_revalidate.types import Changes, Tokens
 
 CONSTANT = "0" * 20
@@ -19,6 +19,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the contracts wait no longer than need be for what never expires."""
     monkeypatch.setattr(contract, "_EXPIRED_BY", 1.5)
     monkeypatch.setattr(copy_contract, "_EXPIRED_BY", 1.0)
+    monkeypatch.setattr(ear, "_TOLD_BY", 0.1)
 
 
 class ConstantDefault(MemoryStore):
@@ -193,14 +194,87 @@ class SyncRaiseIsLost(MemoryStore):
         return super().raise_tokens_sync(Keyspace("lost", keyspace.expiry), tokens)
 
 
+class TellsNothing(MemoryStore):
+    """Confirms that it tells, and does not."""
+
+    def _tell(self, keyspace: Keyspace, changed: Mapping[str, Tokens]) -> None:
+        pass
+
+
+class TellsOfOthers(MemoryStore):
+    """Tells all of everything in the namespace."""
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Listen to all tenants."""
+        return super().listen(keyspace, "*", listener)
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:
+        """Leave all."""
+        super().leave(keyspace, "*", listener)
+
+    def _tell(self, keyspace: Keyspace, changed: Mapping[str, Tokens]) -> None:
+        for tokens in changed.values():
+            super()._tell(keyspace, {"*": tokens})
+
+
+class TellsOn(MemoryStore):
+    """Tells also those who have left."""
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:
+        """Do nothing."""
+
+
+class TellsTheLast(MemoryStore):
+    """Tells only who came last."""
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Put the others out."""
+        self._audiences.clear()
+        return super().listen(keyspace, tenant, listener)
+
+
+class TellsTwice(MemoryStore):
+    """Tells who listens twice of each change twice."""
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Take in whoever comes."""
+        super().listen(keyspace, tenant, listener)
+        audience = self._audiences[keyspace.namespace, tenant]
+        audience.add(listener)
+        return True
+
+
+class FailsWithItsListeners(MemoryStore):
+    """Lets a bump fail when a listener does."""
+
+    def _tell(self, keyspace: Keyspace, changed: Mapping[str, Tokens]) -> None:
+        for tenant, tokens in changed.items():
+            audience = self._audiences.get((keyspace.namespace, tenant))
+            for listener in () if audience is None else audience._listeners:
+                listener.heard(tokens)
+
+
+class TellsOfBumpsAlone(MemoryStore):
+    """Does not tell of what reads mint, of raises or drops."""
+
+    def bump_sync(self, keyspace: Keyspace, changes: Changes) -> dict[str, Tokens]:
+        """Bump, and tell."""
+        bumped = super().bump_sync(keyspace, changes)
+        super()._tell(keyspace, bumped)
+        return bumped
+
+    def _tell(self, keyspace: Keyspace, changed: Mapping[str, Tokens]) -> None:
+        pass
+
+
 async def failing_tests(store: Store, suite: StoreContract | CopyContract) -> set[str]:
     """Run the contract; return the names of its tests that failed."""
     failed = set()
     for name, test in inspect.getmembers(suite, inspect.iscoroutinefunction):
-        needed = {"store": store, "keyspace": Keyspace(uuid.uuid4().hex, 60.0)}
+        needed = {"store": store, "another": store, "keyspace": Keyspace(uuid.uuid4().hex, 60.0)}
         try:
             await test(**{argument: needed[argument] for argument in inspect.signature(test).parameters})
-        except (AssertionError, KeyError):
+        except (AssertionError, KeyError, ZeroDivisionError):
             failed.add(name.removeprefix("test_"))
     return failed
 
@@ -215,6 +289,13 @@ async def failing_tests(store: Store, suite: StoreContract | CopyContract) -> se
         (ReadsRenewTheExpiry, {"reads_do_not_renew_the_expiry"}),
         (SyncBumpIsLost, {"sync_bump_is_a_bump", "sync_bump_works_in_another_thread"}),
         (ForgetsOtherTenants, {"bump_answers_the_next_read", "sync_bump_is_a_bump"}),
+        (TellsNothing, {"changes_are_told", "who_has_left_is_told_nothing", "who_listens_twice_is_told_once"}),
+        (TellsOfOthers, {"others_changes_are_not_told"}),
+        (TellsOn, {"who_has_left_is_told_nothing"}),
+        (TellsTheLast, {"changes_are_told"}),
+        (TellsTwice, {"who_listens_twice_is_told_once"}),
+        (FailsWithItsListeners, {"who_listens_twice_is_told_once"}),
+        (TellsOfBumpsAlone, {"changes_are_told"}),
     ],
 )
 async def test_contract_finds_the_fault(store: type[Store], tests: set[str]) -> None:
@@ -236,6 +317,7 @@ async def test_contract_finds_the_fault(store: type[Store], tests: set[str]) -> 
         (RaisesTheFirstTenant, {"a_raise_decides_each_token_for_itself", "many_tenants_are_raised_at_once"}),
         (IgnoresTheNamespace, {"a_raised_token_is_read_and_bumped"}),
         (SyncRaiseIsLost, {"sync_raise_is_a_raise"}),
+        (TellsOfBumpsAlone, {"raises_and_drops_are_told"}),
     ],
 )
 async def test_contract_of_copies_finds_the_fault(store: type[Store], tests: set[str]) -> None:

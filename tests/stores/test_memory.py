@@ -6,6 +6,8 @@ from threading import Thread
 import pytest
 
 from cache_revalidate import Keyspace, MemoryStore
+from cache_revalidate.testing.ear import Ear
+from cache_revalidate.types import Tokens
 
 KEYSPACE = Keyspace("app", expiry=10.0)
 
@@ -127,3 +129,70 @@ async def test_tokens_are_bounded(store: MemoryStore, monkeypatch: pytest.Monkey
         await store.read(KEYSPACE, str(tenant), ["label"])
     assert await store.read(KEYSPACE, "6", ["label"]) == first[6]
     assert (await store.read(KEYSPACE, "1", ["label"]))["label"] > first[1]["label"]
+
+
+async def test_listeners_are_told_at_once(store: MemoryStore) -> None:
+    """Who listens is told before a change returns, with tokens of his own, and not of what changes nothing."""
+    ear = Ear()
+    assert store.listen(KEYSPACE, "1", ear)
+    assert ear.is_told
+    read = await store.read(KEYSPACE, "1", ["inbox"])
+    bumped = store.bump_sync(KEYSPACE, {"1": ["label"], "2": ["team"]})["1"]
+    assert (ear.tokens, ear.times) == (read | bumped, 2)
+    await store.read(KEYSPACE, "1", ["inbox", "label"])
+    store.raise_tokens_sync(KEYSPACE, {"1": {"label": "0" * 20}})
+    assert ear.times == 2
+    bumped = store.bump_sync(KEYSPACE, {"1": ["label"]})["1"]
+    bumped["label"] = ""
+    assert ear.tokens["label"]
+
+
+async def test_nothing_is_told_of_expiry(store: MemoryStore, clock: Clock) -> None:
+    """When a token expires nothing is told, until the next one is minted."""
+    ear = Ear()
+    store.listen(KEYSPACE, "1", ear)
+    tokens = await store.read(KEYSPACE, "1", ["label"])
+    clock.now += KEYSPACE.expiry
+    await store.read(KEYSPACE, "2", ["label"])
+    assert ear.tokens == tokens
+    tokens = await store.read(KEYSPACE, "1", ["label"])
+    assert ear.tokens == tokens
+    assert ear.times == 2
+
+
+async def test_listeners_are_told_in_order(store: MemoryStore) -> None:
+    """However many threads bump, each token that is told is larger than the one before."""
+    told: list[str] = []
+
+    class Noting(Ear):
+        def heard(self, tokens: Tokens) -> None:
+            told.append(tokens["label"])
+
+    store.listen(KEYSPACE, "1", Noting())
+    threads = [Thread(target=lambda: [store.bump_sync(KEYSPACE, {"1": ["label"]}) for _ in range(500)]) for _ in "1234"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 2_000
+    assert told == sorted(set(told))
+
+
+async def test_a_listener_may_look_and_leave(store: MemoryStore) -> None:
+    """Who is told may look at what is held, and leave, for himself and for others, who then hear nothing more."""
+    held: list[Tokens | None] = []
+
+    class Leaving(Ear):
+        def heard(self, tokens: Tokens) -> None:
+            held.append(store.held(KEYSPACE, "1", list(tokens)))
+            store.leave(KEYSPACE, "1", first)
+            store.leave(KEYSPACE, "1", second)
+
+    first, second = Leaving(), Ear()
+    store.listen(KEYSPACE, "1", first)
+    store.listen(KEYSPACE, "1", second)
+    tokens = store.bump_sync(KEYSPACE, {"1": ["label"]})["1"]
+    store.bump_sync(KEYSPACE, {"1": ["label"]})
+    assert held == [tokens]
+    assert second.tokens == {}
+    assert store._audiences == {}

@@ -116,9 +116,9 @@ def connected(stats: MirrorStats) -> Connected:
 
 async def test_left_while_the_slot_moves(connected: Connected) -> None:
     """When a node ends a subscription by itself while it is being left, the other subscriptions go on."""
-    async with connected() as (line, node, _, running):
+    async with connected() as (line, node, first, running):
         other = Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(OTHER, other)
         assert await node.asked() == ["SUNSUBSCRIBE", ONE]
         assert await node.asked() == ["SSUBSCRIBE", OTHER]
@@ -132,9 +132,9 @@ async def test_left_while_the_slot_moves(connected: Connected) -> None:
 
 async def test_left_and_asked_for_again_while_the_slot_moves(connected: Connected) -> None:
     """Who comes back to a channel whose slot has moved hears that it came to nothing, once."""
-    async with connected() as (line, node, _, running):
+    async with connected() as (line, node, first, running):
         again, other = Listener(), Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(ONE, again)
         line.listen(OTHER, other)
         for _ in range(3):
@@ -167,11 +167,11 @@ async def test_not_here(error: str, connected: Connected) -> None:
 
 async def test_the_last_command_counts(connected: Connected) -> None:
     """A channel that is left and asked for again is confirmed by the answer to the last command alone."""
-    async with connected() as (line, node, _, _):
+    async with connected() as (line, node, first, _):
         second, third = Listener(), Listener()
-        line.leave(ONE)
+        line.leave(ONE, first)
         line.listen(ONE, second)
-        line.leave(ONE)
+        line.leave(ONE, second)
         line.listen(ONE, third)
         for _ in range(4):
             await node.asked()
@@ -183,6 +183,35 @@ async def test_the_last_command_counts(connected: Connected) -> None:
         node.say("ssubscribe", ONE, 1)
         await until(lambda: third.told == ["heard", "confirmed"], "the last is confirmed")
         assert second.told == []
+
+
+async def test_several_listeners(connected: Connected) -> None:
+    """Who comes to a channel that is confirmed hears so at once; the last to leave ends the subscription."""
+    async with connected() as (line, node, first, _):
+        second, third, fourth = Listener(), Listener(), Listener()
+        line.listen(ONE, second)
+        assert second.told == ["confirmed"]
+        line.listen(OTHER, third)
+        line.listen(OTHER, fourth)
+        assert await node.asked() == ["SSUBSCRIBE", OTHER]
+        line.leave(ONE, first)
+        node.say("ssubscribe", OTHER, 1)
+        node.say("smessage", ONE, "label 10000000000000000000")
+        await until(lambda: second.told == ["confirmed", "heard"], "the second hears")
+        assert third.told == fourth.told == ["confirmed"]
+        assert first.told == ["confirmed"]
+        line.leave(ONE, first)
+        line.leave(ONE, second)
+        assert await node.asked() == ["SUNSUBSCRIBE", ONE]
+        line.listen(ONE, first)
+        assert first.told == ["confirmed"]  # not yet again
+        assert await node.asked() == ["SSUBSCRIBE", ONE]
+        node.say("sunsubscribe", ONE, 1)
+        node.say("ssubscribe", ONE, 2)
+        await until(lambda: first.told == ["confirmed", "confirmed"], "that is confirmed")
+        node.close()
+        await until(lambda: first.told[-1] == third.told[-1] == fourth.told[-1] == "lost", "all lose it")
+        assert second.told == ["confirmed", "heard"]
 
 
 @pytest.mark.parametrize(("answer", "times"), [(("ssubscribe", OTHER, 1), 1), (("what", "is", "this"), 3)])

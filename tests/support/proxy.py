@@ -23,6 +23,7 @@ class Proxy:
         self._asking: set[asyncio.StreamWriter] = set()
         self._held_connection: asyncio.StreamWriter | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._whole = asyncio.Event()
         self._whole.set()
 
@@ -54,8 +55,13 @@ class Proxy:
             server.close()
             self.heal()
             self.cut_all()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         await self._whole.wait()
         upstream_reader, upstream_writer = await asyncio.open_connection(*self.upstream)
         for each in (writer, upstream_writer):

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
@@ -396,9 +396,19 @@ class MariaDBServer(DatabaseServer):
         return find_program(name, "mariadb-server", [Path("/usr/sbin")])
 
 
-class AppServer(Server):
-    """An ASGI app, named by its import string (`"package.module:app"`), served by uvicorn or granian.
+AppServerProgram: TypeAlias = Literal["uvicorn", "granian", "hypercorn"]
 
+_APP_SERVER_OPTIONS: Final[Mapping[AppServerProgram, Sequence[str]]] = {
+    "uvicorn": ["--lifespan", "on"],
+    "granian": ["--interface", "asgi"],
+    "hypercorn": [],
+}
+
+
+class AppServer(Server):
+    """An ASGI app, named by its import string (`"package.module:app"`), served by uvicorn, granian or hypercorn.
+
+    `options` are further arguments of the server (`"--ws", "wsproto"`), and override those that it is given anyhow.
     `env` is added to this process's environment; the app is imported from `cwd` (the repository when left out).
     """
 
@@ -406,8 +416,9 @@ class AppServer(Server):
         self,
         app: str,
         *,
-        server: Literal["uvicorn", "granian"] = "uvicorn",
+        server: AppServerProgram = "uvicorn",
         workers: int = 1,
+        options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         factory: bool = False,
@@ -417,6 +428,7 @@ class AppServer(Server):
         self._app = app
         self._server = server
         self._workers = workers
+        self._options = options
         self._env = dict(env or {})
         self._cwd = cwd or Path(__file__).parents[2]
         self._factory = factory
@@ -429,11 +441,13 @@ class AppServer(Server):
 
     def command(self) -> list[str]:
         """Return the command line of the app's server."""
-        common = ["--host", HOST, "--port", str(self.port), "--workers", str(self._workers)]
-        if self._factory:
-            common.append("--factory")
-        own = {"uvicorn": ["--lifespan", "on"], "granian": ["--interface", "asgi"]}[self._server]
-        return [sys.executable, "-m", self._server, *common, *own, self._app]
+        own = [*_APP_SERVER_OPTIONS[self._server], *self._options, "--workers", str(self._workers)]
+        program = [sys.executable, "-m", self._server]
+        if self._server == "hypercorn":  # which evaluates what comes after the colon
+            app = f"{self._app}()" if self._factory else self._app
+            return [*program, "--bind", f"{HOST}:{self.port}", *own, app]
+        factory = ["--factory"] if self._factory else []
+        return [*program, "--host", HOST, "--port", str(self.port), *factory, *own, self._app]
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with the app's own settings, its PORT among them."""

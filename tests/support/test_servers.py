@@ -2,7 +2,6 @@
 
 import socket
 from pathlib import Path
-from typing import Literal
 
 import httpx
 import psycopg
@@ -10,7 +9,16 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.support.fixtures import PostgresDatabase
-from tests.support.servers import HOST, AppServer, PostgresServer, RedisServer, Server, find_program, free_port
+from tests.support.servers import (
+    HOST,
+    AppServer,
+    AppServerProgram,
+    PostgresServer,
+    RedisServer,
+    Server,
+    find_program,
+    free_port,
+)
 
 APP = """
 import os
@@ -118,13 +126,31 @@ def test_killed_postgres_keeps_data() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("program", ["uvicorn", "granian"])
-def test_app_server_serves(program: Literal["uvicorn", "granian"], workers: int, app_folder: Path) -> None:
-    """An app answers with its own settings under either server, and is gone afterwards."""
+@pytest.mark.parametrize("program", ["uvicorn", "granian", "hypercorn"])
+def test_app_server_serves(program: AppServerProgram, workers: int, app_folder: Path) -> None:
+    """An app answers with its own settings under each server, and is gone afterwards."""
     server = AppServer("greeting:app", server=program, workers=workers, env={"GREETING": "hello"}, cwd=app_folder)
     with server:
         assert httpx.get(server.base_url).text == "hello"
     assert not answers(server)
+
+
+def test_app_server_takes_options(app_folder: Path) -> None:
+    """A server is given further arguments, which override those that it has anyhow."""
+    options = ["--lifespan", "off", "--header", "x-shown:yes"]
+    with AppServer("greeting:app", options=options, env={"GREETING": "hello"}, cwd=app_folder) as server:
+        assert httpx.get(server.base_url).headers["x-shown"] == "yes"
+        assert "Waiting for application startup" not in server.output()
+
+
+@pytest.mark.parametrize("program", ["uvicorn", "granian", "hypercorn"])
+def test_app_server_serves_what_a_factory_makes(program: AppServerProgram, app_folder: Path) -> None:
+    """An app may be named by the function that makes it."""
+    with (app_folder / "greeting.py").open("a") as module:
+        module.write("\ndef make():\n    return app\n")
+    settings = {"GREETING": "made"}
+    with AppServer("greeting:make", server=program, factory=True, env=settings, cwd=app_folder) as server:
+        assert httpx.get(server.base_url).text == "made"
 
 
 async def test_browser_opens_page(browser: Browser, app_folder: Path) -> None:

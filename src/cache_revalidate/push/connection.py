@@ -29,23 +29,24 @@ _logger = logging.getLogger("cache_revalidate")
 class Connection(abc.ABC):
     """Sends what there is to be told, one message at a time, and watches what comes.
 
-    `board` is that of its event loop, `door` says who asks, `viewer` is who asked first.
+    `board` is that of its event loop, `viewer` is who opened it.
     """
 
     __slots__ = (
-        *("_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
-        *("closing", "door", "heard_at", "subscriptions", "viewer"),
+        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at"),
+        *("_waiter", "closing", "heard_at", "subscriptions", "viewer"),
     )
 
     answers_heartbeats: ClassVar[bool] = False
     """Whether a client has to answer them: one that does not is not there any more."""
     heartbeat: ClassVar[float | None] = None
     """How often there are any, in seconds, if not as the hub's settings say."""
+    tells_all: ClassVar[bool] = False
+    """Whether each update has all tokens, and not only those that are new."""
 
-    def __init__(self, board: Switchboard, door: Door, viewer: Viewer) -> None:
+    def __init__(self, board: Switchboard, viewer: Viewer) -> None:
         now = board.now()
-        self.door: Final = door
-        self.viewer: Final = viewer
+        self.viewer = viewer
         self.subscriptions: Final[dict[str, Subscription]] = {}
         self.closing: Closing | None = None
         self.heard_at = now
@@ -54,7 +55,9 @@ class Connection(abc.ABC):
         self._notices: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
+        self._beat_at = now + self._heartbeat
         self._beat_is_due = False
+        self._asked_at = now
         self._recheck_at = now + board.settings.recheck
         self._ends_at = now + board.settings.max_age * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
 
@@ -67,16 +70,27 @@ class Connection(abc.ABC):
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
-        patience = 2 * self._heartbeat
-        if self.answers_heartbeats and now - self.heard_at > patience + self._board.settings.send_timeout:
+        if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
-            self._beat_is_due = True
+            if now >= self._beat_at:
+                if self.heard_at >= self._asked_at:
+                    self._asked_at = now
+                self._beat_is_due = True
+                self._beat_at = max(self._beat_at + self._heartbeat, now)
             self._wake()
             self._set_beat(now)
+
+    def _is_silent(self, now: float) -> bool:
+        """Say whether nothing was heard since a heartbeat that should have been answered by now.
+
+        How long it is since anything was heard says nothing: there may have been no heartbeat to answer.
+        """
+        patience = self._heartbeat + self._board.settings.send_timeout
+        return self.heard_at < self._asked_at < now - patience
 
     def close(self, closing: Closing) -> None:
         """End the connection soon, and tell the client why."""
@@ -95,18 +109,19 @@ class Connection(abc.ABC):
 
     # What it does
 
-    def subscribe(self, tenant: str, grant: Grant, known: Known) -> None:
-        """Tell the client of a tenant, from what it knows on; if it is told already, begin anew."""
-        self.unsubscribe(tenant)
-        subscription = Subscription(self, self._board.topic(tenant), tenant, known)
+    def subscribe(self, tenant: str, grant: Grant, known: Known, *, name: str | None = None) -> None:
+        """Tell the client of a tenant, from what it knows on; if it is told under this name already, begin anew."""
+        name = tenant if name is None else name
+        self.unsubscribe(name)
+        subscription = Subscription(self, self._board.topic(tenant), name, tenant, known)
         subscription.grant(grant, self._board.tag(grant.viewer), self._board.now())
-        self.subscriptions[tenant] = subscription
+        self.subscriptions[name] = subscription
         subscription.topic.join(subscription, known)
         self._set_beat(self._board.now())
 
-    def unsubscribe(self, tenant: str) -> None:
-        """Tell the client no more of a tenant."""
-        subscription = self.subscriptions.pop(tenant, None)
+    def unsubscribe(self, name: str) -> None:
+        """End a subscription; its name is that of the tenant, if it was given no other."""
+        subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
             self._dirty.pop(subscription, None)
             self._board.leave(subscription)
@@ -184,26 +199,27 @@ class Connection(abc.ABC):
     async def _ask_again(self) -> None:
         """Ask once more who may see what the client is told, and end what is refused."""
         for subscription in [*self.subscriptions.values()]:
-            grant = await self._asked(subscription.tenant) if self.door.lasts else None
+            door = self._door(subscription)
+            grant = await self._asked(door, subscription.tenant) if door.lasts else None
             now = self._board.now()
             if grant is not None:
                 subscription.grant(grant, self._board.tag(grant.viewer), now)
-            elif not self.door.lasts and now < subscription.expires_at:
+            elif not door.lasts and now < subscription.expires_at:
                 self.close(Closing.OLD)
             else:
                 self._board.stats.expelled += 1
-                self.unsubscribe(subscription.tenant)
-                self._refused(subscription.tenant)
+                self.unsubscribe(subscription.name)
+                self._refused(subscription)
         now = self._board.now()
         self._recheck_at = now + self._board.settings.recheck
         self._set_beat(now)
         if not self.subscriptions:
             self.close(Closing.REFUSED)
 
-    async def _asked(self, tenant: str) -> Grant | None:
+    async def _asked(self, door: Door, tenant: str) -> Grant | None:
         try:
             async with asyncio.timeout(self._board.settings.send_timeout):
-                return await self.door.ask(tenant)
+                return await door.ask(tenant)
         except (Refused, InvalidTenantError, TimeoutError):
             return None
 
@@ -211,7 +227,7 @@ class Connection(abc.ABC):
         """Have the board call when the next heartbeat is due, or something else before."""
         expiry = min((each.expires_at for each in self.subscriptions.values()), default=self._ends_at)
         self._recheck_at = min(self._recheck_at, max(expiry, now))
-        self._board.wheel.set(self, min(now + self._heartbeat, self._recheck_at, self._ends_at))
+        self._board.wheel.set(self, min(self._beat_at, self._recheck_at, self._ends_at))
 
     @property
     def _heartbeat(self) -> float:
@@ -229,6 +245,10 @@ class Connection(abc.ABC):
         """Take what the client sends, until it has gone: then close the connection."""
 
     @abc.abstractmethod
+    def _door(self, subscription: Subscription) -> Door:
+        """Return what says who asks."""
+
+    @abc.abstractmethod
     def _told(self, update: Update, subscription: Subscription) -> Message:
         """Return the message that tells of an update."""
 
@@ -237,7 +257,7 @@ class Connection(abc.ABC):
         """Return a heartbeat."""
 
     @abc.abstractmethod
-    def _refused(self, tenant: str) -> None:
+    def _refused(self, subscription: Subscription) -> None:
         """Tell the client that it may not see a tenant any longer."""
 
     @abc.abstractmethod

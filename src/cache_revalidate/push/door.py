@@ -22,8 +22,8 @@ _LONGEST_QUERY: Final = 32 * 1024
 class Door:
     """How to find out who asks, on one connection. Its functions raise `Refused`, or `InvalidTenantError`."""
 
-    tenant: Callable[[], str]
-    """Returns the canonical tenant that the path names."""
+    tenant: Callable[[], str] | None
+    """Returns the canonical tenant that the path names; None where it names none."""
 
     tenant_of: Callable[[object], object]
     """Makes a tenant's value of what a message names, a number or a string; raises ValueError if it can't."""
@@ -36,6 +36,12 @@ class Door:
 
     lasts: bool = True
     """Whether it may be asked again; if not, a connection ends instead, and its client has to come anew."""
+
+    def of_path(self) -> str:
+        """Return the canonical tenant that the path names; raise `InvalidTenantError`."""
+        if self.tenant is None:
+            raise InvalidTenantError("The path names no tenant.")
+        return self.tenant()
 
     def named(self, account: object) -> str:
         """Return the canonical tenant that a message names; raise `InvalidTenantError`."""

@@ -41,7 +41,7 @@ class PushEndpoint:
             return problem(403, "Pages of this origin may not listen here.")
         door = door.with_ticket(self._hub.tickets, scope)
         try:
-            tenant = door.tenant()
+            tenant = door.of_path()
             grant = await door.ask(tenant)
         except (InvalidTenantError, Refused) as refused:
             return refusal(refused)

@@ -18,6 +18,8 @@ class HubSettings:
 
     event: str = DEFAULT_EVENT
     """The name of the event that tells of new tokens."""
+    channel: str = "RoomChannel"
+    """The channel that ActionCable's clients subscribe to."""
     heartbeat: float = 15.0
     """How often each connection is sent a heartbeat, so that both ends, and what is between, know that it lives."""
     retry: tuple[float, float] = (1.0, 5.0)

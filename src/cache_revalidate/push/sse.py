@@ -76,10 +76,11 @@ class EventsEndpoint(PushEndpoint):
 class EventStream(Connection):
     """One answer that does not end."""
 
-    __slots__ = ()
+    __slots__ = ("_own_door",)
 
     def __init__(self, entry: Entry, headers: HeaderList) -> None:
-        super().__init__(entry.board, entry.door, entry.grant.viewer)
+        super().__init__(entry.board, entry.grant.viewer)
+        self._own_door = entry.door
         least, most = entry.board.settings.retry
         self._notices.append({"type": "http.response.start", "status": 200, "headers": [*headers]})
         self._notices.append(_part(_retry(1_000 * random.uniform(least, most))))  # noqa: S311 - that not all come at once
@@ -89,13 +90,16 @@ class EventStream(Connection):
             pass
         self.close(Closing.GONE)
 
+    def _door(self, subscription: Subscription) -> Door:  # noqa: ARG002
+        return self._own_door
+
     def _told(self, update: Update, subscription: Subscription) -> Message:  # noqa: ARG002
         return _part(update.sse)
 
     def _beating(self, *, is_live: bool) -> Message:
         return _part(_HEARTBEATS[is_live])
 
-    def _refused(self, tenant: str) -> None:
+    def _refused(self, subscription: Subscription) -> None:
         """Say nothing: the stream ends, and its farewell says why."""
 
     def _farewell(self, closing: Closing) -> list[Message]:

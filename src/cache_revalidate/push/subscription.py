@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """A connection, as its subscriptions see it."""
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether each update has all tokens, and not only those that are new."""
+
     def mark(self, subscription: Subscription) -> None:
         """Hear that a subscription may have something to tell."""
 
 
 class Subscription:
-    """One connection's share in one topic: up to which change it was told."""
+    """One connection's share in one topic: up to which change it was told. The connection calls it by its `name`."""
 
-    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "tag", "tenant", "topic")
+    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "name", "tag", "tenant", "topic")
 
-    def __init__(self, owner: Owner, topic: Topic, tenant: str, known: Known) -> None:
+    def __init__(self, owner: Owner, topic: Topic, name: str, tenant: str, known: Known) -> None:
         self._owner: Final = owner
         self.topic: Final = topic
+        self.name: Final = name
         self.tenant: Final = tenant
         self.known = known
         self.tag = ""
@@ -54,7 +59,9 @@ class Subscription:
 
     def update(self) -> Update | None:
         """Return what is to be told now, if anything is."""
-        if self._number >= 0:
+        if self._number == self.topic.number:
+            return None
+        if self._number >= 0 and not self._owner.tells_all:
             self._number, update = self.topic.since(self._number, self.tag)
             return update
         self._number, first = self.topic.first(self.tag, self.known)

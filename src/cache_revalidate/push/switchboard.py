@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cache_revalidate.push.closing import Closing
 from cache_revalidate.push.topic import Topic
-from cache_revalidate.push.wheel import Wheel
+from cache_revalidate.push.wheel import SLOT, Wheel
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Viewer
 
-_TICK: Final = 1.0
 
 _READS_AT_ONCE: Final = 16
 """How many topics read at a time, so that what the app itself reads does not have to queue behind them."""
@@ -29,16 +28,14 @@ _READS_AT_ONCE: Final = 16
 class Member(Protocol):
     """A connection, as the switchboard sees it."""
 
-    @property
-    def viewer(self) -> Viewer:
-        """Who opened it."""
+    viewer: Viewer
 
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
-        """What it is told of, by tenant."""
+        """What it is told of, by name."""
 
-    def unsubscribe(self, tenant: str) -> None:
-        """Tell the client no more of a tenant."""
+    def unsubscribe(self, name: str) -> None:
+        """End a subscription."""
 
     def beat(self, now: float) -> None:
         """Do what is due."""
@@ -51,7 +48,7 @@ class Member(Protocol):
 
 
 class Switchboard:
-    """Knows who listens to what on one event loop, and looks every second after those who need it."""
+    """Knows who listens to what on one event loop, and looks after those who need it."""
 
     def __init__(self, revalidator: Revalidator, settings: HubSettings, stats: HubStats) -> None:
         self.settings: Final = settings
@@ -115,6 +112,16 @@ class Switchboard:
             # In a context of its own: it outlives the request that happens to begin it.
             self._ticker = self._loop.create_task(self._tick_on(), context=Context())
 
+    def identify(self, connection: Member, viewer: Viewer) -> bool:
+        """Count a connection that was opened by nobody known as that of a viewer; say whether there is room."""
+        if viewer is EVERYONE or connection.viewer is not EVERYONE:
+            return True
+        if not self.has_room_for(viewer):
+            return False
+        connection.viewer = viewer
+        self._viewers[viewer] += 1
+        return True
+
     def remove(self, connection: Member) -> None:
         """Let go of a connection and its subscriptions."""
         del self._connections[connection]
@@ -122,8 +129,8 @@ class Switchboard:
             self._is_empty.set()
         self.stats.connections -= 1
         self.wheel.discard(connection)
-        for tenant in [*connection.subscriptions]:
-            connection.unsubscribe(tenant)
+        for name in [*connection.subscriptions]:
+            connection.unsubscribe(name)
         if connection.viewer is not EVERYONE:
             self._viewers[connection.viewer] -= 1
             if self._viewers[connection.viewer] <= 0:
@@ -146,7 +153,7 @@ class Switchboard:
 
     async def _tick_on(self) -> None:
         while self._connections:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(SLOT)
             now = self.now()
             for connection in _stalled(self.sending, now - self.settings.send_timeout):
                 connection.interrupt()

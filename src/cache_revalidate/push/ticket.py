@@ -35,7 +35,7 @@ class TicketEndpoint(PushEndpoint):
         if not self._hub.admits(scope):
             return problem(403, "Pages of this origin may not listen here.")
         try:
-            tenant = door.tenant()
+            tenant = door.of_path()
             ticket = self._tickets.issue(tenant, await door.ask(tenant))
         except (InvalidTenantError, Refused) as refused:
             return refusal(refused)

@@ -67,9 +67,9 @@ class Topic:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tokens: Tokens | None = None
-        # The number of the newest change, and of each model's newest.
-        self._number = 0
-        self._changed: dict[str, int] = {}
+        self.number = 0
+        """That of the newest change."""
+        self._changed: dict[str, int] = {}  # the number of each model's newest
         self._jitter = 0
         self._updates: dict[tuple[int, str], Update] = {}
         self._is_publishing = False
@@ -105,23 +105,21 @@ class Topic:
         """Return the update that a subscription begins with, and the number up to which it tells."""
         assert self._tokens is not None  # noqa: S101 - or nobody would be told to begin
         if known.tokens:
-            return self._number, self._encoder.first(self._tokens, tag, known, self._jitter)
+            return self.number, self._encoder.first(self._tokens, tag, known, self._jitter)
         key = (-1, tag)
         if (update := self._updates.get(key)) is None:
             update = self._keep(key, self._encoder.first(self._tokens, tag, known, self._jitter))
-        return self._number, update
+        return self.number, update
 
-    def since(self, number: int, tag: str) -> tuple[int, Update | None]:
-        """Return the update for who was told up to `number`, None if there is nothing new; and what it tells up to."""
-        if number == self._number:
-            return number, None
+    def since(self, number: int, tag: str) -> tuple[int, Update]:
+        """Return the update for who was told up to the change `number`, and the number up to which it tells."""
         key = (number, tag)
         update = self._updates.get(key)
         if update is None:
             tokens = self._tokens or {}
             news = {model: tokens[model] for model, changed in self._changed.items() if changed > number}
             update = self._keep(key, self._encoder.later(news, tokens, tag, self._jitter))
-        return self._number, update
+        return self.number, update
 
     # What the store tells
 
@@ -223,8 +221,8 @@ class Topic:
         if not news or self._tokens is None:
             return
         self._tokens = {**self._tokens, **news}
-        self._number += 1
-        self._changed.update(dict.fromkeys(news, self._number))
+        self.number += 1
+        self._changed.update(dict.fromkeys(news, self.number))
         self._updates.clear()
         if not self._is_publishing:  # Those of one turn of the event loop are told together.
             self._is_publishing = True

@@ -46,7 +46,7 @@ class MirrorStats:
 class Feed(Protocol):
     """Where a mirror subscribes; its methods return at once."""
 
-    def listen(self, channel: str, listener: Listener) -> None:
+    def listen(self, channel: str, listener: Listener) -> object:
         """Subscribe to a channel, unless that is done, or under way, at the place where its events are published now.
 
         The listener is told that he has lost a subscription elsewhere, and once the new one is confirmed, or when it

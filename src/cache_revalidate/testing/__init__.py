@@ -3,7 +3,8 @@
 import pytest
 
 # Before the import, so that a failing assert in the suite shows its values in your project too.
-pytest.register_assert_rewrite("cache_revalidate.testing.contract", "cache_revalidate.testing.copy_contract")
+for _module in ("contract", "copy_contract", "ear"):
+    pytest.register_assert_rewrite(f"cache_revalidate.testing.{_module}")
 
 from cache_revalidate.testing.contract import StoreContract  # noqa: E402
 from cache_revalidate.testing.copy_contract import CopyContract  # noqa: E402

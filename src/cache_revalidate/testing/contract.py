@@ -8,12 +8,16 @@ import asyncio
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from cache_revalidate.stores import Keyspace, Store
+from cache_revalidate.testing.ear import Ear, listening, until
 from cache_revalidate.token import is_token
+
+if TYPE_CHECKING:
+    from cache_revalidate.types import Tokens
 
 _EXPIRY = 1.0
 _EXPIRED_BY = 5.0
@@ -52,6 +56,11 @@ class StoreContract:
     def keyspace(self) -> Keyspace:
         """Give a keyspace that no other test uses."""
         return Keyspace(f"contract-{uuid.uuid4()}", expiry=60.0)
+
+    @pytest.fixture
+    def another(self, store: Store) -> Store:
+        """Give another store on the same data, as another process has it; override it, if there can be one."""
+        return store
 
     async def test_missing_tokens_are_minted(self, store: Store, keyspace: Keyspace) -> None:
         """A read answers a well-formed token for each model asked for, and for no other."""
@@ -197,6 +206,75 @@ class StoreContract:
         assert len(seen) == 2  # noqa: PLR2004 - the first token, and one that followed it
         assert (time.monotonic() - started > _EXPIRY / 2) is self.remembers
         assert max(seen) != first["1"]["label"]
+
+    async def test_changes_are_told(self, store: Store, another: Store, keyspace: Keyspace) -> None:
+        """Who listens to a tenant hears of what is bumped or minted, however, by whomever; or `listen` says no."""
+        first, second = Ear(), Ear()
+        async with store.running(keyspace), listening(store, keyspace, first, second) as is_told:
+            if not is_told:
+                return
+
+            async def both_are_told(tokens: Tokens, what: str) -> None:
+                for ear in (first, second):
+                    await until(lambda: tokens.items() <= ear.tokens.items(), f"{what} is told")  # noqa: B023
+
+            for each in (store, another):
+                bumped = await each.bump(keyspace, {"1": ["inbox", "label"], "2": ["label"]})
+                await both_are_told(bumped["1"], "a bump")
+                bumped = each.bump_sync(keyspace, {"1": ["label"], "3": ["team"]})
+                await both_are_told(bumped["1"], "a synchronous bump")
+                bumped = await asyncio.to_thread(each.bump_sync, keyspace, {"1": ["label"]})
+                await both_are_told(bumped["1"], "a bump in another thread")
+            await both_are_told(await another.read(keyspace, "1", ["team"]), "what a read mints")
+
+    async def test_others_changes_are_not_told(self, store: Store, another: Store, keyspace: Keyspace) -> None:
+        """Who listens to a tenant hears nothing of another tenant's changes, nor of another namespace's."""
+        other = Keyspace(f"{keyspace.namespace}-other", keyspace.expiry)
+        ear = Ear()
+        async with store.running(keyspace), store.running(other), listening(store, keyspace, ear) as is_told:
+            if not is_told:
+                return
+            await another.bump(keyspace, {"2": ["inbox"], "1:inbox": ["inbox"], "11": ["inbox"]})
+            await another.bump(other, {"1": ["inbox"]})
+            tokens = (await another.bump(keyspace, {"1": ["label"]}))["1"]
+            await until(lambda: ear.tokens, "a bump is told")
+            assert ear.tokens == tokens
+
+    async def test_who_has_left_is_told_nothing(self, store: Store, another: Store, keyspace: Keyspace) -> None:
+        """Who has left hears no more, while others hear on; he may come back."""
+        leaves, stays = Ear(), Ear()
+        async with store.running(keyspace), listening(store, keyspace, stays) as is_told:
+            if not is_told:
+                return
+            async with listening(store, keyspace, leaves):
+                first = (await another.bump(keyspace, {"1": ["label"]}))["1"]
+                await until(lambda: leaves.tokens == stays.tokens == first, "the bump is told to both")
+            second = (await another.bump(keyspace, {"1": ["label"]}))["1"]
+            await until(lambda: stays.tokens == second, "the bump is told to who has stayed")
+            assert leaves.tokens == first
+            store.leave(keyspace, "1", leaves)
+            async with listening(store, keyspace, leaves):
+                third = (await another.bump(keyspace, {"1": ["label"]}))["1"]
+                await until(lambda: leaves.tokens == stays.tokens == third, "the bump is told to both")
+
+    async def test_who_listens_twice_is_told_once(self, store: Store, another: Store, keyspace: Keyspace) -> None:
+        """To listen again changes nothing, and what fails in one listener is kept from the store and the others."""
+
+        class Failing(Ear):
+            def heard(self, tokens: Tokens) -> None:
+                super().heard(tokens)
+                raise ZeroDivisionError
+
+        failing, ear = Failing(), Ear()
+        async with store.running(keyspace), listening(store, keyspace, failing, ear) as is_told:
+            if not is_told:
+                return
+            assert store.listen(keyspace, "1", ear)
+            assert ear.is_told
+            for times in (1, 2):
+                tokens = (await another.bump(keyspace, {"1": ["label"]}))["1"]
+                await until(lambda: ear.tokens == failing.tokens == tokens, "the bump is told to both")  # noqa: B023
+                assert ear.times == failing.times == times
 
     async def test_check_passes(self, store: Store) -> None:
         """A store that is there passes its check."""

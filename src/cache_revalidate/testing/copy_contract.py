@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cache_revalidate.stores import CopyStore, Keyspace
+from cache_revalidate.testing.ear import Ear, listening, until
 from cache_revalidate.token import new_token
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class CopyContract:
     def keyspace(self) -> Keyspace:
         """Give a keyspace that no other test uses."""
         return Keyspace(f"contract-{uuid.uuid4()}", expiry=60.0)
+
+    @pytest.fixture
+    def another(self, store: CopyStore) -> CopyStore:
+        """Give another store on the same data, as another process has it; override it, if there can be one."""
+        return store
 
     async def test_peek_never_mints(self, store: CopyStore, keyspace: Keyspace) -> None:
         """What is not held stays missing, however often it is looked for."""
@@ -190,6 +196,34 @@ class CopyContract:
         bumped = (await store.bump(keyspace, {"1": ["label"]}))["1"]
         assert bumped["label"] > ahead
         assert await store.peek(keyspace, "1", ["label"]) == bumped
+
+    async def test_raises_and_drops_are_told(self, store: CopyStore, another: CopyStore, keyspace: Keyspace) -> None:
+        """Who listens hears of each copy that is raised, and of each that is forgotten, as empty, by whomever."""
+        low, *tokens = _tokens(5)
+        ear = Ear()
+        async with store.running(keyspace), listening(store, keyspace, ear) as is_told:
+            if not is_told:
+                return
+
+            async def raise_to(each: CopyStore, token: str, *, is_sync: bool) -> None:
+                new = {"1": {"label": token}, "2": {"inbox": token}}
+                if is_sync:
+                    await asyncio.to_thread(each.raise_tokens_sync, keyspace, new)
+                else:
+                    await each.raise_tokens(keyspace, new)
+
+            for each, is_sync in ((store, False), (store, True), (another, False), (another, True)):
+                token = tokens.pop(0)
+                await raise_to(each, token, is_sync=is_sync)
+                await until(lambda: ear.tokens == {"label": token}, "a raise is told")  # noqa: B023
+            for each, is_sync in ((store, False), (store, True), (another, False), (another, True)):
+                if is_sync:
+                    await asyncio.to_thread(each.drop_sync, keyspace, {"1": ["label"], "2": ["inbox"]})
+                else:
+                    await each.drop(keyspace, {"1": ["label"], "2": ["inbox"]})
+                await until(lambda: ear.tokens == {"label": ""}, "a drop is told")
+                await raise_to(each, low, is_sync=is_sync)
+                await until(lambda: ear.tokens == {"label": low}, "a raise after a drop is told")
 
 
 def _tokens(count: int) -> Sequence[str]:

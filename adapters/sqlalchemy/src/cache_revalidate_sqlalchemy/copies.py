@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeAlias
 
-from cache_revalidate import CopyStore, Keyspace, StoreError
+from cache_revalidate import CopyStore, Keyspace, Listener, StoreError
 from cache_revalidate_sqlalchemy.dirty import Dirty, Look
 
 Changes: TypeAlias = Mapping[str, Collection[str]]
@@ -113,6 +113,15 @@ class Copies:
         if self._store is not None and changes:
             with self._may_be_away():
                 self._store.drop_sync(self._keyspace(keyspace), changes)
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Tell of all copies that are raised and dropped, if the store of the copies does."""
+        return self._store is not None and self._store.listen(self._keyspace(keyspace), tenant, listener)
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:
+        """Tell no more."""
+        if self._store is not None:
+            self._store.leave(self._keyspace(keyspace), tenant, listener)
 
     async def missed(self, keyspace: Keyspace) -> Changes:
         """Return the pairs whose copies should have been raised by now, once they can be reached again."""

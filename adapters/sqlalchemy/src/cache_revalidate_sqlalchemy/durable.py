@@ -18,6 +18,7 @@ from cache_revalidate import (
     CopyStore,
     FoldingStore,
     Keyspace,
+    Listener,
     MirrorStats,
     StoreError,
 )
@@ -147,6 +148,14 @@ class DurableStore(FoldingStore):
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
         """Return the copies that are at hand in this process, if they are all there and nothing is to be folded."""
         return self._copies.held(keyspace, tenant, models)
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Tell of what the copies are raised to, once it is folded, by whomever; without copies nothing is told."""
+        return self._copies.listen(keyspace, tenant, listener)
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:
+        """Tell no more."""
+        self._copies.leave(keyspace, tenant, listener)
 
     async def read(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens:
         """Return the copies if they are all there, else the tokens in the database, with all counted in."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
 
+from cache_revalidate.stores.listening import told
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.line import AnyConnection, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from cache_revalidate.stores.listening import Listener
     from cache_revalidate.stores.mirror import MirrorStats
@@ -49,31 +50,41 @@ class Feed:
         self._name = name
         self._sharded = sharded
         self._lines: dict[str, Line] = {}
-        self._places: dict[str, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()
+        self._said: set[str] = set()
         self._is_closed = False
         self._resumes_at: dict[str, float] = {}
 
-    def listen(self, channel: str, listener: Listener) -> None:
-        """Subscribe to a channel, unless that is done, or under way, at the node that has it now.
+    def listen(self, channel: str, listener: Listener) -> bool:
+        """Subscribe to a channel at the node that has it now; False if that is done, or under way, already.
 
-        The listener is told that he has lost a subscription elsewhere, and once the new one is confirmed, or when it
-        comes to nothing.
+        The listener is told once that is confirmed, or when it comes to nothing. A subscription at another node is lost
+        to all who listen there.
         """
         line = self._line_to(channel)
-        if line is not None and line.has(channel, listener):
-            return
-        self.leave(channel, listener)
-        listener.lost()
+        if line is not None and line.tells(channel, listener):
+            return False
+        elsewhere = [each for each in self._lines.values() if each is not line and each.has(channel)]
+        was_told = any(each.tells(channel, listener) for each in elsewhere)
+        for each in elsewhere:
+            each.give_up(channel)
         if line is not None:
-            self._places[channel] = line
             line.listen(channel, listener)
+        elif not was_told:
+            told(lambda listener: listener.lost(), listener)
+        return True
 
-    def leave(self, channel: str, listener: Listener) -> None:  # noqa: ARG002
+    def leave(self, channel: str, listener: Listener) -> None:
         """Have a listener hear no more of a channel."""
-        if line := self._places.pop(channel, None):
-            line.leave(channel)
+        for line in self._lines.values():
+            line.leave(channel, listener)
+
+    def do(self, work: Coroutine[object, object, None]) -> None:
+        """Do something beside, until it is done or the feed is closed."""
+        # In a context of its own: it outlives the request that happens to begin it.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
         """End all subscriptions."""
@@ -101,10 +112,7 @@ class Feed:
         if time.monotonic() < self._resumes_at.get(name, 0.0):
             return None
         line = self._lines[name] = Line(partial(_new_connection, connects), self._stats, sharded=self._sharded)
-        # In a context of its own: it outlives the request that happens to begin it.
-        task = asyncio.get_running_loop().create_task(self._run(name, line), context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.do(self._run(name, line))
         return line
 
     async def _run(self, name: str, line: Line) -> None:
@@ -117,10 +125,12 @@ class Feed:
             self._stats.drops += line.has_confirmed
             reason = str(store_error(error, self._name, self._patience))
             if line.has_confirmed:  # Whatever was wrong before was over.
-                self._told.clear()
-            if reason not in self._told:
-                self._told.add(reason)
-                _logger.warning("Until this is over, tokens are not mirrored in this process, but read: %s", reason)
+                self._said.clear()
+            if reason not in self._said:
+                self._said.add(reason)
+                _logger.warning(
+                    "Until this is over, this process hears of no changes, and reads tokens anew: %s", reason
+                )
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import redis
 from redis.crc import key_slot
 
+from cache_revalidate.stores.listening import Audience, told
 from cache_revalidate.stores.redis.layout import published_tokens
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Line:
         self._make_connection = make_connection
         self._stats = stats
         self._sharded = sharded
-        self._listeners: dict[str, Listener] = {}
+        self._audiences: dict[str, Audience] = {}
+        self._confirmed: set[str] = set()
         # Commands and their channels: to be sent, and sent without an answer yet. Each gets one, in their order.
         self._unsent: deque[tuple[str, str]] = deque()
         self._unanswered: deque[tuple[str, str]] = deque()
@@ -69,19 +71,38 @@ class Line:
         self._ping_sent: float | None = None
         self._wake = asyncio.Event()
 
-    def has(self, channel: str, listener: Listener) -> bool:
-        """Say whether that is who listens to the channel here, or will when it is confirmed."""
-        return self._listeners.get(channel) is listener
+    def has(self, channel: str) -> bool:
+        """Say whether somebody listens to the channel here, or will when it is confirmed."""
+        return channel in self._audiences
+
+    def tells(self, channel: str, listener: Listener) -> bool:
+        """Say whether that is one of those who do."""
+        audience = self._audiences.get(channel)
+        return audience is not None and listener in audience
 
     def listen(self, channel: str, listener: Listener) -> None:
-        """Subscribe to a channel soon."""
-        self._listeners[channel] = listener
-        self._command("SUBSCRIBE", channel)
+        """Subscribe to a channel soon; who comes when that is confirmed already hears so at once."""
+        audience = self._audiences.get(channel)
+        if audience is None:
+            audience = self._audiences[channel] = Audience()
+            self._command("SUBSCRIBE", channel)
+        audience.add(listener)
+        if channel in self._confirmed:
+            told(lambda listener: listener.confirmed(self), listener)
 
-    def leave(self, channel: str) -> None:
-        """End a subscription soon; its listener hears no more."""
-        if self._listeners.pop(channel, None) is not None:
-            self._command("UNSUBSCRIBE", channel)
+    def leave(self, channel: str, listener: Listener) -> None:
+        """Have a listener hear no more; with the last of a channel, end the subscription soon."""
+        audience = self._audiences.get(channel)
+        if audience is not None:
+            audience.discard(listener)
+            if not audience:
+                self._forget(channel)
+                self._command("UNSUBSCRIBE", channel)
+
+    def give_up(self, channel: str) -> None:
+        """End a subscription soon; its listeners hear that they have lost it."""
+        self._command("UNSUBSCRIBE", channel)
+        self._lose(channel)
 
     async def run(self, patience: float) -> None:
         """Connect within `patience` seconds, and tell the listeners what comes, until there are none.
@@ -106,9 +127,10 @@ class Line:
     def _end(self) -> None:
         self.is_over = True
         self.believed_until = 0.0
-        lost, self._listeners = self._listeners, {}
-        for listener in lost.values():
-            listener.lost()
+        self._confirmed.clear()
+        lost, self._audiences = self._audiences, {}
+        for audience in lost.values():
+            audience.lost()
 
     def _command(self, command: str, channel: str) -> None:
         self._under_way[channel] += 1
@@ -117,7 +139,7 @@ class Line:
 
     async def _send_on(self, connection: AnyConnection) -> None:
         next_ping = time.monotonic()
-        while self._listeners or self._unsent:
+        while self._audiences or self._unsent:
             self._wake.clear()
             now = time.monotonic()
             if now >= next_ping:
@@ -179,8 +201,8 @@ class Line:
     def _take(self, answer: object) -> None:
         match answer:
             case [bytes(kind), bytes(channel), bytes(payload)] if kind in _MESSAGES:
-                if listener := self._listeners.get(channel.decode()):
-                    listener.heard(published_tokens(payload))
+                if audience := self._audiences.get(channel.decode()):
+                    audience.heard(published_tokens(payload))
             case [bytes(kind), bytes(channel), _] if kind in _SUBSCRIBED:
                 self._confirm(self._answered(), channel.decode())
             case [bytes(kind), bytes(channel), _] if kind in _UNSUBSCRIBED:
@@ -202,8 +224,9 @@ class Line:
             raise redis.ConnectionError(f"{confirmed!r} was confirmed where {channel!r} was expected")
         self.has_confirmed = True
         # Of a channel that was left and asked for again, the last command counts.
-        if (listener := self._listeners.get(channel)) and not self._under_way[channel]:
-            listener.confirmed(self)
+        if (audience := self._audiences.get(channel)) and not self._under_way[channel]:
+            self._confirmed.add(channel)
+            audience.confirmed(self)
 
     def _unsubscribed(self, command: str, channel: str) -> None:
         if self._unanswered and self._unanswered[0] == (command, channel):
@@ -212,8 +235,12 @@ class Line:
             self._lose(channel)
 
     def _lose(self, channel: str) -> None:
-        if listener := self._listeners.pop(channel, None):
-            listener.lost()
+        if audience := self._forget(channel):
+            audience.lost()
+
+    def _forget(self, channel: str) -> Audience | None:
+        self._confirmed.discard(channel)
+        return self._audiences.pop(channel, None)
 
     def _pong(self) -> None:
         if self._ping_sent is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from cache_revalidate.stores.mirror import Mirror, MirrorStats
 from cache_revalidate.stores.redis.layout import tenant_channel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from cache_revalidate.stores.mirror import Reading
     from cache_revalidate.stores.redis.feed import Feed
@@ -42,7 +41,6 @@ class Mirroring:
         self._mirrors: dict[str, Mirror] = {}
         self._feed: Feed | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = 0
 
     def held(self, keyspace: Keyspace, tenant: str, models: Sequence[str]) -> Tokens | None:
         """Return the tokens of `models` if all are held."""
@@ -71,19 +69,17 @@ class Mirroring:
         return Keyspace(keyspace.namespace, keyspace.expiry - self._life(keyspace)) if self._tenants else keyspace
 
     @asynccontextmanager
-    async def running(self, keyspace: Keyspace, make_feed: Callable[[], Feed]) -> AsyncIterator[None]:
-        """Mirror a namespace inside the block, unless another app or event loop of this process does already."""
-        loop = running_loop()
-        # A loop that is closed, or of the process that this one was forked off, will not end here what it has begun.
-        if self._loop is not None and (self._loop.is_closed() or self._process != os.getpid()):
-            self._mirrors, self._feed, self._loop = {}, None, None
-            self.stats.tenants = 0
-        if not self._tenants or loop is None or keyspace.namespace in self._mirrors or self._loop not in {None, loop}:
+    async def running(self, keyspace: Keyspace, feed: Feed | None) -> AsyncIterator[None]:
+        """Mirror a namespace inside the block, by the running loop's feed, unless another app does already."""
+        if feed is None or not self._tenants:
             yield
             return
-        if self._feed is None:
-            self._feed, self._loop, self._process = make_feed(), loop, os.getpid()
-        feed = self._feed
+        if self._feed is not feed:  # All that the one before mirrored has ended, or was abandoned with its loop.
+            self._mirrors, self._feed, self._loop = {}, feed, asyncio.get_running_loop()
+            self.stats.tenants = 0
+        if keyspace.namespace in self._mirrors:
+            yield
+            return
         channel = partial(tenant_channel, keyspace.namespace, self._db)
         mirror = Mirror(feed, channel, self.stats, most=self._tenants)
         self._mirrors[keyspace.namespace] = mirror
@@ -93,17 +89,6 @@ class Mirroring:
             if self._feed is feed:
                 del self._mirrors[keyspace.namespace]
                 mirror.close()
-                if not self._mirrors:
-                    self._feed, self._loop = None, None
-                    await feed.aclose()
 
     def _life(self, keyspace: Keyspace) -> float:
         return min(self._seconds, keyspace.expiry / _PART_OF_EXPIRY)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the running event loop; None where there is none of asyncio's, as on trio."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

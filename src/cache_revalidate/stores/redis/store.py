@@ -20,13 +20,15 @@ from cache_revalidate.stores.redis.clients import AsyncClient, SyncClient, make_
 from cache_revalidate.stores.redis.clock import RedisClock
 from cache_revalidate.stores.redis.errors import store_error
 from cache_revalidate.stores.redis.feed import Feed
-from cache_revalidate.stores.redis.layout import LAYOUTS, CallContext, Operation, ScriptCall
-from cache_revalidate.stores.redis.mirroring import Mirroring, running_loop
+from cache_revalidate.stores.redis.layout import LAYOUTS, CallContext, Operation, ScriptCall, tenant_channel
+from cache_revalidate.stores.redis.listening import Listening, running_loop
+from cache_revalidate.stores.redis.mirroring import Mirroring
 from cache_revalidate.stores.redis.urls import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from cache_revalidate.stores.listening import Listener
     from cache_revalidate.stores.mirror import MirrorStats
     from cache_revalidate.types import Changes, Tokens
 
@@ -87,6 +89,7 @@ class RedisStore(CopyStore):
         if mirrored_tenants is None:
             mirrored_tenants = _MIRRORED_TENANTS if layout == "hash" else 0
         self._mirroring = Mirroring(mirrored_tenants, mirrored_for, db)
+        self._listening = Listening(self._make_feed)
         self._is_published = True
         self._connections: dict[asyncio.AbstractEventLoop, _Connection] = {}
         self._sync_client: SyncClient | None = None
@@ -182,10 +185,34 @@ class RedisStore(CopyStore):
     @asynccontextmanager
     async def running(self, keyspace: Keyspace) -> AsyncIterator[None]:
         """Mirror hot tenants while the app runs; close the connections of its event loop at the end."""
-        stats, sharded = self._mirroring.stats, self._context.clustered  # for so are bumps published
-        make_feed = partial(Feed, self._client, stats, patience=self._timeout, name=self._name, sharded=sharded)
-        async with super().running(keyspace), self._mirroring.running(keyspace, make_feed):
+        async with (
+            super().running(keyspace),
+            self._listening.running() as feed,
+            self._mirroring.running(keyspace, feed),
+        ):
             yield
+
+    def listen(self, keyspace: Keyspace, tenant: str, listener: Listener) -> bool:
+        """Tell of what Redis publishes, while the app runs, on its event loop; elsewhere, nothing.
+
+        All who listen to a tenant, the mirror among them, share a subscription, and all share a connection (in a
+        cluster, one to each node in use). If Redis can't be reached, or refuses, `lost` is called, at once or soon.
+
+        False is also returned with Chatwoot's layout, of which only what this library bumps is told, and once Redis has
+        not let a bump be published.
+        """
+        feed = self._listening.feed
+        if feed is None:
+            return False
+        channel = tenant_channel(keyspace.namespace, self._context.db, tenant)
+        if feed.listen(channel, listener) and (self._context.clustered or self._client() is None):
+            feed.do(self._find(channel))
+        return self._is_published and self._layout is LAYOUTS["hash"]
+
+    def leave(self, keyspace: Keyspace, tenant: str, listener: Listener) -> None:
+        """Tell no more; with a tenant's last listener, end the subscription."""
+        if feed := self._listening.feed:
+            feed.leave(tenant_channel(keyspace.namespace, self._context.db, tenant), listener)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop and of `bump_sync`; other loops close theirs when they end."""
@@ -285,6 +312,21 @@ class RedisStore(CopyStore):
             self._outage = str(failure)
         return failure
 
+    def _make_feed(self) -> Feed:
+        stats, sharded = self._mirroring.stats, self._context.clustered  # for so are bumps published
+        return Feed(self._client, stats, patience=self._timeout, name=self._name, sharded=sharded)
+
+    async def _find(self, channel: str) -> None:
+        """Have the client learn which node has a channel: who only listens would ask the wrong one again and again."""
+        try:
+            with cancellation_kept():
+                async with asyncio.timeout(self._timeout):
+                    connection = await self._connected()
+                    await connection.ask([partial(_find_key, channel)])
+        except Exception:
+            # Whoever listens is told that it came to nothing, and tries again. Reads are not paused for this.
+            _logger.debug("Redis at %s could not be asked where %s is", self._name, channel, exc_info=True)
+
     def _client(self) -> AsyncClient | None:
         """Return the running loop's client, if there is one."""
         connection = self._connections.get(asyncio.get_running_loop())
@@ -379,6 +421,10 @@ def _run_sync(client: SyncClient, call: ScriptCall) -> dict[str, Tokens]:
     except redis.exceptions.NoScriptError:
         answer = client.eval(call.script.text, *arguments)
     return call.tokens(answer)
+
+
+async def _find_key(key: str, client: AsyncClient) -> None:
+    await client.eval("return 0", 1, key)
 
 
 async def _ping(client: AsyncClient) -> None:

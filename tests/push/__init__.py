@@ -1,0 +1,1 @@
+"""Push: the two transports under faults and load, on real servers."""
