@@ -130,6 +130,13 @@ class Crowded:
         self._stack.close()  # first the crowd: some servers wait for idle connections when they are asked to stop
 
     @property
+    def unread(self) -> int:
+        """The bytes that the kernel holds for connections of the server's that do not read them."""
+        mine = f":{self._server.port:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(mine))
+
+    @property
     def process_id(self) -> int:
         """The server's."""
         return self._server.process_id

@@ -16,8 +16,10 @@ from benchmarks.rounds import interleave
 _SHARE = 100
 """One of so many has stalled: 50 of 5,000."""
 _FIRES = 5
-_FILLING = 12_000
-"""Events that fill the buffers of a connection that nobody reads: the kernel keeps megabytes for it."""
+_FILLING = 2_000
+"""Events after which it is looked whether the buffers are full of those that nobody reads."""
+_MOST_FILLING = 60_000
+"""Events after which it is given up: the kernel keeps megabytes for a connection."""
 _KEPT = "3600"
 """Seconds that a stalled connection is kept: by default it would be closed, and be gone from the figures."""
 
@@ -38,9 +40,9 @@ async def measure(bench: Bench) -> Part:
 async def _measure(bench: Bench, kind: Kind, part: Part) -> None:
     connections = most_connections(bench.size.connections)
     stalled = max(connections // _SHARE, 1)
-    filling = _FILLING if bench.size.rounds > 1 else _FILLING // 20
     ours = next(each for each in lineup.LINEUP[kind] if each.is_ours)
     with_stalled = f"with {stalled} stalled readers"
+    filling, grown = 0, 0.0
     with ExitStack() as stack:
         crowds = {}
         for name in (_WITHOUT, with_stalled):
@@ -49,7 +51,7 @@ async def _measure(bench: Bench, kind: Kind, part: Part) -> None:
             if name == with_stalled:
                 crowded.crowd.do("open", count=stalled, stalled=True)
                 before = memory(crowded.process_id)
-                crowded.crowd.do("fill", events=filling)
+                filling = _fill(crowded, is_whole=bench.size.rounds > 1)
                 grown = (memory(crowded.process_id) - before) / stalled
             crowded.crowd.do("open", count=connections - stalled)
             crowds[name] = partial(_sample, crowded)
@@ -66,9 +68,24 @@ async def _measure(bench: Bench, kind: Kind, part: Part) -> None:
         )
     )
     part.notes.append(
-        f"{NAMES[kind]}: each stalled reader took {grown:.1f} KiB of the server's own memory while {filling:,} events "
-        "were made."
+        f"{NAMES[kind]}: each stalled reader took {grown:.1f} KiB of the server's own memory when its buffers were "
+        f"full, after {filling:,} events."
     )
+
+
+def _fill(crowded: Crowded, *, is_whole: bool) -> int:
+    """Make events until the kernel takes no more for who does not read; return how many. A few will do for a try."""
+    if not is_whole:
+        crowded.crowd.do("fill", events=_FILLING // 10)
+        return _FILLING // 10
+    unread, events = 0, 0
+    while events < _MOST_FILLING:
+        crowded.crowd.do("fill", events=_FILLING)
+        events += _FILLING
+        before, unread = unread, crowded.unread
+        if unread <= before * 1.01:
+            return events
+    raise RuntimeError(f"{events:,} events, {unread:,} bytes, did not fill the buffers of stalled readers")
 
 
 async def _sample(crowded: Crowded) -> float:
