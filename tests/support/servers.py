@@ -459,6 +459,8 @@ class AppServer(Server):
 
     def is_ready(self) -> bool:
         """Say whether it answers a request, whatever the status."""
+        if self._server == "granian" and self.output().count("Started worker-") < self._workers:
+            return False  # A worker that is told to end while it starts goes on for ever.
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
         try:
             connection.request("GET", self._ready_path)

@@ -70,6 +70,8 @@ class Connection(abc.ABC):
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
+        if self.closing is not None:
+            return
         if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
@@ -132,6 +134,15 @@ class Connection(abc.ABC):
         self._board.add(self)
         self._set_beat(self._board.now())
         try:
+            await self._send_until_closed(send)
+        finally:
+            # Last of all: a server that ends waits for connections until they are removed.
+            self._board.remove(self)
+            receiver.cancel()
+            await asyncio.wait({receiver})
+
+    async def _send_until_closed(self, send: Send) -> None:
+        try:
             async with self._limit:
                 await self._send_on(send)
         except TimeoutError:
@@ -139,14 +150,16 @@ class Connection(abc.ABC):
                 raise
         except OSError:  # so some servers say that the client has gone
             self.closing = Closing.GONE
-        finally:
-            self._board.remove(self)
-            receiver.cancel()
-            await asyncio.wait({receiver})
-        if self.closing is not None and self.closing is not Closing.GONE:
+        except asyncio.CancelledError:  # so they say that they don't wait any longer; what is sent now still arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            await self._part(send, self.closing)
+            raise
+        if self.closing is not None:
             await self._part(send, self.closing)
 
     async def _part(self, send: Send, closing: Closing) -> None:
+        if closing is Closing.GONE:
+            return
         try:
             async with asyncio.timeout(_GRACE):
                 for message in self._farewell(closing):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
 from cache_revalidate.push.settings import HubSettings, HubStats
+from cache_revalidate.push.signals import kept_back
 from cache_revalidate.push.switchboard import Switchboard
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.tickets import Tickets
@@ -20,6 +20,9 @@ from cache_revalidate.tickets import Tickets
 if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Scope, Viewer
+
+_FAREWELL: Final = 0.5
+"""Seconds for which a signal is kept back while connections are closed."""
 
 _LAST: Final = 2.0
 """Seconds for which connections that were closed are waited for when the app ends."""
@@ -78,7 +81,7 @@ class Hub:
         """Be open inside the block, and close at the end, or when a signal says that it is near."""
         self._is_closed = False
         try:
-            with self._closed_on_signals():
+            with kept_back(self._signals, self._close_on_signal):
                 yield
         finally:
             self.close()
@@ -115,29 +118,7 @@ class Hub:
         self.stats.refused += 1
         return lack
 
-    @contextmanager
-    def _closed_on_signals(self) -> Iterator[None]:
-        """Close when one of the signals comes, before whoever else handles it does."""
-        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in self._signals}
-
-        def closing(number: int, frame: Any) -> None:
-            self.close()
-            handler = before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-            elif handler == signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-
-        for number, handler in before.items():
-            if handler is not None and handler != signal.SIG_IGN:
-                signal.signal(number, closing)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                if signal.getsignal(number) is closing:
-                    signal.signal(number, handler)
+    def _close_on_signal(self) -> Coroutine[Any, Any, None] | None:
+        """Close; return what is to be waited for, if there is anybody to be told."""
+        self.close()
+        return self.board().emptied(_FAREWELL) if self.stats.connections else None
