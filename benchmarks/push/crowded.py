@@ -166,9 +166,9 @@ def check_event(data: bytes, kind: Kind) -> None:
 
 
 def _of_stream(data: bytes) -> dict[str, Any]:
-    lines = _dechunked(data).decode().splitlines()
-    fields = dict(line.split(": ", 1) for line in lines if line)
-    if fields["event"] != EVENT or not fields["id"].startswith("*tag="):
+    lines = [line.split(": ", 1) for line in _dechunked(data).decode().splitlines() if line]
+    fields = dict(lines)
+    if len(lines) != len(fields) or fields["event"] != EVENT or not fields["id"].startswith("*tag="):
         raise ValueError(fields)
     return dict(json.loads(fields["data"]))
 

@@ -135,8 +135,8 @@ def _tell(part: Part, kind: Kind, found: dict[str, _Found], connections: int) ->
         if lineup.RAW in found:
             servers = found[lineup.RAW].kib.median
             part.notes.append(
-                f"{NAMES[kind]}: of our memory for a connection, {servers:.1f} KiB are uvicorn's own, which an app "
-                f"that only waits in `receive()` takes, too; {found[lineup.OURS].kib.median - servers:.1f} KiB are ours."
+                f"{NAMES[kind]}: of our memory for a connection, {servers:.1f} KiB are uvicorn's own, which any app "
+                f"that waits in `receive()` takes, too; {found[lineup.OURS].kib.median - servers:.1f} KiB are ours."
             )
 
 
