@@ -102,6 +102,7 @@ class Crowd:
                     if WORD in data:
                         seen[data] = seen.get(data, 0) + 1
                         left.discard(number)
+                    self._answer(number, data)
             _answered(asking)
         return {"seen": [[data.decode("latin-1"), times] for data, times in seen.items()]}
 

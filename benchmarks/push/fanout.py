@@ -1,5 +1,6 @@
 """One event to a crowd of idle connections, all delivered: the server's CPU, the time until the last, the memory."""
 
+import math
 import statistics
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class _Found:
     cpu: list[float]
     last: list[float]
     generator: list[float]
+    failure: str = ""
+    """Why it is not measured after all."""
 
 
 async def measure(bench: Bench, kind: Kind) -> Part:
@@ -50,12 +53,15 @@ async def measure(bench: Bench, kind: Kind) -> Part:
                 found[contestant.name] = _opened(Crowded(bench, contestant, kind), connections, stack)
             except (MissingEnvironmentError, WrongEventError, CrowdError, RuntimeError, OSError) as error:
                 part.missing.append(f"{contestant.name}, {NAMES[kind]}: {str(error).strip().splitlines()[-1]}")
+        samplers = {name: partial(_sample_if_it_can, each, connections) for name, each in found.items()}
+        await interleave(samplers, rounds=bench.size.rounds, progress=bench.progress, warm_up=False)
+        for name, each in [*found.items()]:
+            _check_again(each)
+            if each.failure:
+                part.missing.append(f"{name}, {NAMES[kind]}: {each.failure}")
+                del found[name]
         if lineup.FLOOR not in found:
             raise RuntimeError(f"without the floor there is nothing to compare with: {part.missing}")
-        samplers = {name: partial(_sample, each, connections) for name, each in found.items()}
-        await interleave(samplers, rounds=bench.size.rounds, progress=bench.progress, warm_up=False)
-        for name, each in found.items():
-            _check_again(name, each, part)
         ceiling = found[lineup.FLOOR].crowded.crowd.do("ceiling")["each"]
     _tell(part, kind, found, connections)
     part.notes.append(_of_generator(kind, found, ceiling))
@@ -80,6 +86,15 @@ def _opened(crowded: Crowded, connections: int, stack: ExitStack) -> _Found:
     return _Found(crowded, Spread(whole, min(steps), max(steps)), [], [], [])
 
 
+async def _sample_if_it_can(found: _Found, connections: int) -> float:
+    """Return the next sample; who has lost a connection is asked for no more."""
+    try:
+        return math.nan if found.failure else await _sample(found, connections)
+    except (CrowdError, OSError) as error:
+        found.failure = f"under load {error}"
+        return math.nan
+
+
 async def _sample(found: _Found, connections: int) -> float:
     crowded = found.crowded
     before = cpu_seconds(crowded.process_id)
@@ -90,11 +105,11 @@ async def _sample(found: _Found, connections: int) -> float:
     return found.last[-1]
 
 
-def _check_again(name: str, found: _Found, part: Part) -> None:
+def _check_again(found: _Found) -> None:
     try:
         found.crowded.check()
     except (WrongEventError, CrowdError, OSError) as error:
-        part.missing.append(f"{name}, {NAMES[part.name]}: after the load {error}")  # type: ignore[index]
+        found.failure = found.failure or f"after the load {error}"
 
 
 def _tell(part: Part, kind: Kind, found: dict[str, _Found], connections: int) -> None:
