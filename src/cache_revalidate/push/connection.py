@@ -130,18 +130,21 @@ class Connection(abc.ABC):
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send and receive until one end closes the connection."""
-        receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
         self._board.add(self)
         self._set_beat(self._board.now())
         try:
-            await self._send_until_closed(send)
+            await self._serve_until_closed(receive, send)
+            await self._part(send)
+        except asyncio.CancelledError:  # so a server says that it does not wait any longer; what is sent now arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            await self._part(send)
+            raise
         finally:
-            # Last of all: a server that ends waits for connections until they are removed.
+            # Last of all: who waits until no connection is left waits for the farewells, too.
             self._board.remove(self)
-            receiver.cancel()
-            await asyncio.wait({receiver})
 
-    async def _send_until_closed(self, send: Send) -> None:
+    async def _serve_until_closed(self, receive: Receive, send: Send) -> None:
+        receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
         try:
             async with self._limit:
                 await self._send_on(send)
@@ -150,19 +153,17 @@ class Connection(abc.ABC):
                 raise
         except OSError:  # so some servers say that the client has gone
             self.closing = Closing.GONE
-        except asyncio.CancelledError:  # so they say that they don't wait any longer; what is sent now still arrives
-            self.closing = self.closing or Closing.GOING_AWAY
-            await self._part(send, self.closing)
-            raise
-        if self.closing is not None:
-            await self._part(send, self.closing)
+        finally:
+            # Before anything else is sent: granian closes no WebSocket that somebody receives from.
+            receiver.cancel()
+            await asyncio.wait({receiver})
 
-    async def _part(self, send: Send, closing: Closing) -> None:
-        if closing is Closing.GONE:
+    async def _part(self, send: Send) -> None:
+        if self.closing is None or self.closing is Closing.GONE:
             return
         try:
             async with asyncio.timeout(_GRACE):
-                for message in self._farewell(closing):
+                for message in self._farewell(self.closing):
                     await send(message)
         except (TimeoutError, OSError, RuntimeError):
             pass  # It has gone meanwhile, or reads nothing.
