@@ -169,11 +169,14 @@ async def test_hung(
     fresh, connected = (open_store(redis_server_own.url, timeout=1.0) for _ in range(2))
     await operation(connected, keyspace)
     redis_server_own.pause()
-    for store in (connected, fresh):
+
+    async def fails(store: RedisStore) -> None:
         started = time.monotonic()
         with pytest.raises(StoreError, match="did not answer within 1 s"):
             await operation(store, keyspace)
         assert 0.9 < time.monotonic() - started < 1.9  # a second try would take two seconds
+
+    await asyncio.gather(fails(connected), fails(fresh))
     redis_server_own.resume()
     await until_it_works(operation, connected, keyspace)
 
