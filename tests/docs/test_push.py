@@ -167,6 +167,7 @@ async def heard(app: AppServer, client: httpx.AsyncClient, port: int, scheme: st
     headers = {**ANN, "origin": f"{scheme}://{HOST}:{port}", "accept-encoding": "gzip"}
     stream = await EventStream.open(port, f"{KEYS}/events", headers=headers)
     socket = await EventSocket.open(port, f"{KEYS}/socket", headers=headers)
+    await until(lambda: stream.status, "the stream is answered", AT_ONCE)
     assert (stream.status, socket.status) == (200, 101)
     assert "content-encoding" not in stream.headers
     socket.subscribe(1)
