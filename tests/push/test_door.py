@@ -20,10 +20,14 @@ async def ann(tenant: str) -> Grant:
 
 def door(convert: Any = int) -> Door:
     """Return a door of a path whose tenant is a number."""
-    return Door(tenant=lambda: "1", tenant_of=lambda account: convert(str(account)), canonical=canonical_tenant, ask=ann)
+    return Door(
+        tenant=lambda: "1", tenant_of=lambda account: convert(str(account)), canonical=canonical_tenant, ask=ann
+    )
 
 
-@pytest.mark.parametrize(("account", "tenant"), [(1, "1"), ("1", "1"), ("01", "1"), (0, "0"), (10**100, "1" + "0" * 100)])
+@pytest.mark.parametrize(
+    ("account", "tenant"), [(1, "1"), ("1", "1"), ("01", "1"), (0, "0"), (10**100, "1" + "0" * 100)]
+)
 def test_accounts_are_made_canonical(account: object, tenant: str) -> None:
     """A number, and a string that the path would take, name the tenant that the path would."""
     assert door().named(account) == tenant

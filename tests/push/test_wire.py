@@ -30,8 +30,10 @@ tenants = st.one_of(
 ).map(checked_tenant)
 jsons = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30) | tokens,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from([*MODELS, "cache_keys", "tag"]) | st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*MODELS, "cache_keys", "tag"]) | st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 

@@ -262,6 +262,11 @@ class Connection(abc.ABC):
                 return await door.ask(tenant)
         except (Refused, InvalidTenantError, TimeoutError):
             return None
+        except (
+            Exception
+        ):  # of an app whose own rules were asked: the first time it was its to answer, now it is a refusal
+            _logger.exception("It could not be asked again who may see tenant %s: the caller is refused", tenant)
+            return None
 
     def _set_beat(self, now: float) -> None:
         """Have the board call when the next heartbeat is due, or something else before."""

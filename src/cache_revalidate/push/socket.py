@@ -25,6 +25,8 @@ _HEARTBEATS: Final = {is_live: socket_message(HEARTBEAT, {"live": is_live}) for 
 class SocketEndpoint(PushEndpoint):
     """Serves WebSockets to who may see the path's tenant."""
 
+    name: ClassVar[str] = "cache_socket"
+
     async def run(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a caller who may see the tenant; refuse others before the connection is accepted."""
         if (await receive())["type"] != "websocket.connect":
