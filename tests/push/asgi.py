@@ -46,7 +46,7 @@ class Event:
 
 
 class Client:
-    """One connection to an app. `gate` may be closed, for a reader that does not read; `failure` is what `send` raises."""
+    """One connection to an app. Who reads nothing has `gate` closed; `failure` is what `send` raises."""
 
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
         self.sent: list[Message] = []

@@ -1,6 +1,6 @@
 """A desk for the tests of push: who may see what, and a hub whose settings a test may choose."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,9 +47,9 @@ MakeDesk = Callable[..., Desk]
 
 
 @pytest.fixture
-async def clock() -> AsyncIterator[Clock]:
+async def clock() -> Clock:
     """The event loop's clock, which a test may turn forward."""
-    yield Clock()
+    return Clock()
 
 
 @pytest.fixture

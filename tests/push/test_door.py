@@ -2,7 +2,10 @@
 
 import math
 import time
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -38,6 +41,13 @@ def test_other_accounts_name_nothing(account: object) -> None:
     """What can be no tenant is refused as such, and never converted."""
     with pytest.raises(InvalidTenantError):
         door().named(account)
+
+
+@pytest.mark.parametrize("convert", [Decimal, timedelta, date.fromisoformat, UUID])
+def test_any_type_of_a_path_may_refuse(convert: Any) -> None:
+    """However the type of a framework's path parameter says that a text is none of its values, it is no failure."""
+    with pytest.raises(InvalidTenantError):
+        door(convert).named("x")
 
 
 def scope(query: bytes) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def test_times_are_numbers_of_seconds(option: str, value: Any) -> None:
 def test_most_times_are_not_zero(option: str) -> None:
     """A time or rate of zero could not work."""
     with pytest.raises(ConfigurationError, match=option):
-        HubSettings(**{option: 0})
+        HubSettings(**{option: 0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("option", NUMBERS)

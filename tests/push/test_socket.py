@@ -264,9 +264,14 @@ async def test_who_may_not_connect_is_refused(make_desk: MakeDesk, has_extension
     desk = make_desk(max_per_tenant=1)
     desk.rule = lambda agent, tenant: agent if tenant == "1" else None
     app = desk.app()
-    extensions = {"websocket.http.response": {}} if has_extension else None
+    extensions: Any = {"websocket.http.response": {}} if has_extension else None
     async with connected(app, stream_scope()):
-        for tenant, agent, status in (("2", "ann", 403), ("1", "nobody", 401), ("1", "bob", 429), ("9" * 200, "ann", 404)):
+        for tenant, agent, status in (
+            ("2", "ann", 403),
+            ("1", "nobody", 401),
+            ("1", "bob", 429),
+            ("9" * 200, "ann", 404),
+        ):
             client = Client(app, socket_scope(tenant, agent=agent, extensions=extensions))
             await client.ended()
             if has_extension:

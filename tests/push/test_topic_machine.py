@@ -19,7 +19,7 @@ from cache_revalidate import EVERYONE, Grant, Revalidator
 from cache_revalidate.push import topic as topic_module
 from cache_revalidate.push.settings import HubSettings, HubStats
 from cache_revalidate.push.subscription import Subscription
-from cache_revalidate.push.topic import Topic
+from cache_revalidate.push.topic import Subscriber, Topic
 from cache_revalidate.push.wire import NOTHING_KNOWN, Known, Update
 from cache_revalidate.types import Tokens
 from tests.push.scripted_store import MODELS, ScriptedStore
@@ -363,7 +363,7 @@ def believing_silence(topic: Topic) -> bool:
     return topic._is_current and topic._line is not None
 
 
-def waking_all(topic: Topic, subscriptions: list[Subscription], start: int) -> None:
+def waking_all(topic: Topic, subscriptions: list[Subscriber], start: int) -> None:
     """Wake those who have left, too."""
     for subscription in subscriptions[start : start + 1]:
         subscription.wake()

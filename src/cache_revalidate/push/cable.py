@@ -140,7 +140,10 @@ class Cable(MessageConnection):
         if parameters.get("channel") != self._board.settings.channel:
             raise Refused
         tenant = door.named(parameters.get(self._parameter))
-        return tenant, await door.ask(tenant)
+        grant = await self._asked(door, tenant)
+        if grant is None:
+            raise Refused
+        return tenant, grant
 
     def unsubscribe(self, name: str) -> None:
         """End a subscription."""

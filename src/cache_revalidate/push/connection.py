@@ -233,13 +233,15 @@ class Connection(abc.ABC):
         """Ask once more who may see what the client is told, and end what is refused."""
         has_refused = False
         for subscription in [*self.subscriptions.values()]:
+            if not self._has(subscription):
+                continue  # Its client has ended it meanwhile, or begun anew, which was asked for by itself.
             door = self._door(subscription)
             grant = await self._asked(door, subscription.tenant) if door.lasts else None
             now = self._board.now()
             if self.closing is not None:
                 return
-            if self.subscriptions.get(subscription.name) is not subscription:
-                continue  # Its client has ended it meanwhile, or begun anew, which was asked for by itself.
+            if not self._has(subscription):
+                continue
             if grant is not None:
                 subscription.grant(grant, self._board.tag(grant.viewer), now)
             elif not door.lasts and now < subscription.expires_at:
@@ -256,15 +258,16 @@ class Connection(abc.ABC):
         if has_refused and not self.subscriptions:
             self.close(Closing.REFUSED)
 
+    def _has(self, subscription: Subscription) -> bool:
+        return self.subscriptions.get(subscription.name) is subscription
+
     async def _asked(self, door: Door, tenant: str) -> Grant | None:
         try:
             async with asyncio.timeout(self._board.settings.send_timeout):
                 return await door.ask(tenant)
         except (Refused, InvalidTenantError, TimeoutError):
             return None
-        except (
-            Exception
-        ):  # of an app whose own rules were asked: the first time it was its to answer, now it is a refusal
+        except Exception:  # An app whose own rules are asked answers them by itself when it can; here it is a refusal.
             _logger.exception("It could not be asked again who may see tenant %s: the caller is refused", tenant)
             return None
 

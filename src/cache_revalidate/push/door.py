@@ -26,7 +26,7 @@ class Door:
     """Returns the canonical tenant that the path names; None where it names none."""
 
     tenant_of: Callable[[object], object]
-    """Makes a tenant's value of what a message names, a number or a string; raises ValueError if it can't."""
+    """Makes a tenant's value of what a message names, a number or a string; raises an error if it can't."""
 
     canonical: Callable[[object], str]
     """Makes a canonical tenant of such a value."""
@@ -49,7 +49,11 @@ class Door:
             raise InvalidTenantError("A message names a tenant by a number or a string.")
         try:
             value = self.tenant_of(account)
-        except ValueError as error:
+        except (
+            ValueError,
+            TypeError,
+            ArithmeticError,
+        ) as error:  # as a number's, a date's or a decimal's type may raise
             raise InvalidTenantError("The message names no possible tenant.") from error
         return self.canonical(value)
 
