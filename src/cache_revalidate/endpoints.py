@@ -54,6 +54,14 @@ class _Answers(NamedTuple):
     unmodified: Answer
 
 
+class AnsweredRefused(Refused):
+    """Refuses a caller whom the app itself has answered already: that answer is given to them."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer: Final = answer
+
+
 def method_not_allowed() -> Answer:
     """Return 405, naming what is allowed."""
     return problem(405, "The cache keys can only be read.", (b"allow", ALLOWED_METHODS.encode("ascii")))
@@ -62,8 +70,10 @@ def method_not_allowed() -> Answer:
 def refusal(refused: Refused | InvalidTenantError) -> Answer:
     """Return 403, or 401 with its challenge where `authorize` gave one; neither says whether the tenant exists.
 
-    404 where there can be no such tenant.
+    404 where there can be no such tenant, and what the app has answered where it has.
     """
+    if isinstance(refused, AnsweredRefused):
+        return refused.answer
     if isinstance(refused, InvalidTenantError):
         return problem(404, str(refused))
     if refused.challenge is None:

@@ -12,6 +12,8 @@ from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.cache_control import CacheControl
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
+from cache_revalidate.push.endpoints import hub_of
+from cache_revalidate.push.hub import Hub
 from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
@@ -19,19 +21,19 @@ try:
     from starlette.requests import HTTPConnection
     from starlette.routing import compile_path
 
+    from cache_revalidate.fastapi_push import PROBLEM, PushRoutes
     from cache_revalidate.starlette_response import answer_response
 except ImportError as error:
     raise ImportError('FastAPI is not installed: pip install "cache-revalidate[fastapi]"') from error
 
 KEYS_PATH: Final = "/api/v1/accounts/{account_id}/cache_keys"
 _HINT: Final = "call fresh.install(app) on the app that has this route."
-_PROBLEM: Final = {"application/problem+json": {"schema": {"type": "object"}}}
 _KEYS_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "What the client holds is current"},
     401: {"description": "Nobody is signed in"},
-    403: {"description": "The caller may not see this tenant", "content": _PROBLEM},
-    404: {"description": "There can be no such tenant", "content": _PROBLEM},
-    503: {"description": "The store of version tokens does not answer", "content": _PROBLEM},
+    403: {"description": "The caller may not see this tenant", "content": PROBLEM},
+    404: {"description": "There can be no such tenant", "content": PROBLEM},
+    503: {"description": "The store of version tokens does not answer", "content": PROBLEM},
 }
 
 
@@ -84,18 +86,18 @@ class Fresh:
         self._parameter = tenant
         self._tenant_type = tenant_type
 
-    def install(self, app: FastAPI, *, keys_path: str | None = KEYS_PATH) -> None:
+    def install(self, app: FastAPI, *, keys_path: str | None = KEYS_PATH, push: Hub | bool = True) -> None:
         """Have `app` answer what `fresh(...)` decides, and serve the keys endpoint at `keys_path`, if not None.
 
-        A mounted app is an app of its own: install it where the declared routes are. Raises `ConfigurationError`
-        if the tenant's parameter is not in `keys_path`.
+        A mounted app is an app of its own: install it where the declared routes are. `push` is as for `keys_router`.
+        Raises `ConfigurationError` if the tenant's parameter is not in `keys_path`.
         """
         if keys_path is not None and self._parameter not in compile_path(keys_path)[2]:
             raise ConfigurationError(f"The keys endpoint's path {keys_path!r} lacks the tenant, {{{self._parameter}}}.")
         app.add_middleware(OutgoingMiddleware, revalidator=self._revalidator)
         app.add_exception_handler(NotModified, _send_not_modified)
         if keys_path is not None:
-            app.include_router(self.keys_router(keys_path))
+            app.include_router(self.keys_router(keys_path, push=push))
 
     def __call__(
         self, *models: str, cache_control: CacheControl | None = None, vary: Iterable[str] = DEFAULT_VARY
@@ -134,10 +136,14 @@ class Fresh:
         *,
         cache_control: CacheControl = KEYS_CACHE_CONTROL,
         vary: Iterable[str] = DEFAULT_VARY,
+        push: Hub | bool = True,
     ) -> APIRouter:
         """Return the keys endpoint as a router, for `include_router`; the revalidator's lifespan comes with it.
 
-        The tenant's parameter stands in `path`, or in the prefix of the router that includes this one.
+        The tenant's parameter stands in `path`, or in the prefix of the router that includes this one. Below it,
+        `events` and `socket` push changes, and `ticket` gives tickets if the hub has any: `push` is a `Hub` of your
+        own, True for one with all defaults, or False for none of these. `viewer` is asked for each of them by a
+        request of its own, again whenever it has to be known who asks, and with nothing left open in between.
         """
         endpoint = KeysEndpoint(self._revalidator, cache_control=cache_control, vary=vary)
 
@@ -154,6 +160,9 @@ class Fresh:
         router = APIRouter(lifespan=self._revalidator.lifespan)
         router.add_api_route(path, cache_keys, response_model=CacheKeys, responses=_KEYS_RESPONSES)
         router.add_api_route(path, cache_keys, methods=["HEAD"], include_in_schema=False)
+        if hub := hub_of(self._revalidator, push):
+            routes = PushRoutes(hub, viewer=self._viewer, tenant=self._parameter, tenant_type=self._tenant_type)
+            routes.add_to(router, path, vary=vary)
         return router
 
     async def _caller(self, request: Request, viewer: object) -> Caller:

@@ -9,12 +9,14 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias
 
 from cache_revalidate import middleware
-from cache_revalidate.access import Authorize, Caller, checked_authorize, viewer_of
+from cache_revalidate.access import Authorize, Caller, checked_authorize, grant_of, viewer_of
 from cache_revalidate.declaration import Declaration, path_tenant
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
+from cache_revalidate.push.endpoints import http_endpoints, own_hub, socket_endpoints
+from cache_revalidate.push.serving import Served, path_door
 from cache_revalidate.revalidator import checked_revalidator
 
 try:
@@ -22,7 +24,7 @@ try:
     from starlette.middleware import Middleware
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute, Route, WebSocketRoute
 
     from cache_revalidate.starlette_response import answer_response
 except ImportError as error:
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from starlette.types import Lifespan
 
     from cache_revalidate.http.cache_control import CacheControl
+    from cache_revalidate.push.door import Door
+    from cache_revalidate.push.hub import Hub
     from cache_revalidate.revalidator import Revalidator
+    from cache_revalidate.types import Scope
 
 P = ParamSpec("P")
 Endpoint: TypeAlias = Callable[P, Response | Awaitable[Response]]
@@ -118,6 +123,28 @@ class FreshWhen:
             return answer_response(await endpoint.answer(request.scope, partial(self._caller, request)), request)
 
         return Route(path, cache_keys)
+
+    def push_routes(
+        self, hub: Hub | None = None, *, keys_path: str = DEFAULT_KEYS_PATH, vary: Iterable[str] = DEFAULT_VARY
+    ) -> list[BaseRoute]:
+        """Return the routes that push changes: `events` and `socket` below `keys_path`, and `ticket` if `hub` has any.
+
+        `authorize` lets their callers in. Without a hub of your own, one with all defaults is made; either way the app
+        needs `revalidator.lifespan`. Raises `ConfigurationError` if the hub is another revalidator's.
+        """
+        found = own_hub(self._revalidator, hub)
+        requests, sockets = http_endpoints(found, keys_path, vary=vary), socket_endpoints(found, keys_path)
+        return [
+            *(Route(path, Served(endpoint, self._door), name=endpoint.name) for path, endpoint in requests.items()),
+            *(
+                WebSocketRoute(path, Served(endpoint, self._door), name=endpoint.name)
+                for path, endpoint in sockets.items()
+            ),
+        ]
+
+    def _door(self, scope: Scope) -> Door:
+        ask = partial(grant_of, self._authorize, HTTPConnection(scope))
+        return path_door(self._revalidator, scope["path_params"], self._parameter, ask)
 
     async def _caller(self, request: Request) -> Caller:
         tenant = path_tenant(self._revalidator, request.path_params, self._parameter)

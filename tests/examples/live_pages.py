@@ -2,7 +2,7 @@
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.examples.desks import Desk, new_name
+from tests.examples.desks import LISTS, Desk, new_name
 from tests.examples.screenshot import VIEWPORT, edit_first_label, logged, sign_in
 
 
@@ -35,3 +35,10 @@ async def edited(page: Page) -> str:
         await edit_first_label(page, title)
     assert (await answer.value).ok
     return title
+
+
+def edit_by_another(desk: Desk, title: str) -> None:
+    """Give the first label another title, past all pages."""
+    with desk.client("demo-agent-1") as agent:
+        label = agent.get(LISTS["label"]).json()["payload"][0]
+        assert agent.patch(f"{LISTS['label']}/{label['id']}", json={"title": title}).status_code == 200

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.examples.desks import LISTS, ONE_EACH, Desk, Setup, new_name, running
-from tests.examples.live_pages import edited, expect_first_label, expect_requests, open_live
+from tests.examples.live_pages import edit_by_another, edited, expect_first_label, expect_requests, open_live
 from tests.examples.screenshot import VIEWPORT, logged, sign_in
 from tests.support.servers import PostgresServer, RedisServer
 
@@ -30,6 +30,25 @@ async def test_an_edit_is_seen_in_another_browser(browser: Browser, desk: Desk) 
     await expect_requests(ada, 10)
     await expect_requests(cleo, 10)
     assert await ada.get_by_test_id("token-label").inner_text() == await cleo.get_by_test_id("token-label").inner_text()
+
+
+@pytest.mark.parametrize("desk", ONE_EACH, ids=str, indirect=True)
+async def test_an_edit_before_the_stream_began(browser: Browser, desk: Desk) -> None:
+    """What is committed after the page's first fetch and before its stream is there is seen when the stream begins."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    title = new_name()
+
+    async def edit_first(route: Route) -> None:
+        await logged(page, 4)
+        edit_by_another(desk, title)
+        await route.continue_()
+
+    await page.route("**/ticket", edit_first)
+    await page.goto(desk.base_url)
+    await sign_in(page, "demo-agent-1")
+    await expect_first_label(page, title, 5)
+    await expect_requests(page, 5)
 
 
 @pytest.mark.parametrize("desk", ONE_EACH, ids=str, indirect=True)
@@ -62,10 +81,7 @@ async def test_without_a_stream_it_is_checked(browser: Browser, desk: Desk) -> N
             break
         await page.clock.run_for(1_000)
     await expect(live).to_have_text("Not live: checks every 5 s")
-    with desk.client("demo-agent-1") as agent:
-        label = agent.get(LISTS["label"]).json()["payload"][0]
-        title = new_name()
-        agent.patch(f"{LISTS['label']}/{label['id']}", json={"title": title})
+    edit_by_another(desk, title := new_name())
     await page.clock.run_for(5_000)
     await expect_first_label(page, title, 5)
     await page.unroute("**/events?*")
@@ -92,10 +108,7 @@ async def test_a_restarted_server(browser: Browser, own_desk: Desk) -> None:
     own_desk.server.stop()
     await expect(page.get_by_test_id("live")).not_to_have_text("Live")
     own_desk.server.start()
-    with own_desk.client("demo-agent-1") as agent:
-        label = agent.get(LISTS["label"]).json()["payload"][0]
-        title = new_name()
-        agent.patch(f"{LISTS['label']}/{label['id']}", json={"title": title})
+    edit_by_another(own_desk, title := new_name())
     await expect(page.get_by_test_id("live")).to_have_text("Live", timeout=AT_LAST)
     await expect_first_label(page, title, 5)
     await expect(page.get_by_role("alert")).to_be_hidden()

@@ -5,12 +5,16 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from cache_revalidate import Keyspace, Revalidator, StoreError
+from cache_revalidate import Hub, HubSettings, Keyspace, Revalidator, StoreError, Tickets
+from cache_revalidate.answer import Answer
 from cache_revalidate.types import ASGIApp, Receive, Scope, Send, Tokens
 from tests.support.stores import LaggingStore
 
 MODELS = ("label", "inbox", "team")
 ACCOUNT = "/api/v1/accounts/1"
+RECHECK_SECONDS = 0.5
+FRIEND = "https://desk.example"
+"""The origin of pages that may listen besides the desk's own."""
 
 
 class DetachableStore(LaggingStore):
@@ -39,7 +43,13 @@ class Desk:
     def __init__(self, file: Path) -> None:
         self.store = DetachableStore()
         self.revalidator = Revalidator(MODELS, self.store)
-        self.agents: dict[str, set[str]] = {"ann": {"1"}, "abe": {"1"}, "bob": {"2"}}
+        self.hub = Hub(
+            self.revalidator,
+            origins=[FRIEND],
+            tickets=Tickets("not a secret, but 32 characters long"),
+            settings=HubSettings(recheck=RECHECK_SECONDS, heartbeat=1.0),
+        )
+        self.agents: dict[str, set[str]] = {"ann": {"1"}, "abe": {"1"}, "bob": {"2"}, "max": {"1"}, "zoe": {"1", "3"}}
         self.handled = 0
         self.asked = 0
         self.file = file
@@ -76,3 +86,19 @@ class NumberedSessions:
         if scope["type"] == "http":
             scope["session"]["number"] = next(self._numbers)
         await self.app(scope, receive, send)
+
+
+class Backstage:
+    """Lets a test change a desk that is served by another process: POST /backstage/dismiss/ann."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self.app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take an agent's accounts away; pass everything else on."""
+        if scope["type"] == "http" and scope["path"].startswith("/backstage/dismiss/"):
+            self._desk.agents[scope["path"].rpartition("/")[2]].clear()
+            await Answer(204, ()).send(send, method="POST")
+        else:
+            await self.app(scope, receive, send)

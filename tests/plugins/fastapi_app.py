@@ -6,10 +6,12 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 
 from cache_revalidate.fastapi import Fresh
-from tests.plugins.desk import Desk, NumberedSessions, SorryError
+from cache_revalidate.types import ASGIApp
+from tests.plugins.desk import Backstage, Desk, NumberedSessions, SorryError
 
 PREFIX = "/api/v1/accounts/{account_id}"
 
@@ -28,7 +30,7 @@ def make_app(desk: Desk) -> FastAPI:  # noqa: C901 - one handler after another
 
     app = FastAPI(middleware=[Middleware(SessionMiddleware, secret_key="not a secret"), Middleware(NumberedSessions)])
     fresh = Fresh(desk.revalidator, viewer=agent_of_account)
-    fresh.install(app)
+    fresh.install(app, push=desk.hub)
     declared = [Depends(fresh("label"))]
     agent = Annotated[str, Depends(agent_of_account)]
 
@@ -76,6 +78,7 @@ def make_app(desk: Desk) -> FastAPI:  # noqa: C901 - one handler after another
     return app
 
 
-def serve() -> FastAPI:
-    """Return an app for a server to run."""
-    return make_app(Desk(Path(__file__)))
+def serve() -> ASGIApp:
+    """Return an app for a server to run, which compresses what it can."""
+    desk = Desk(Path(__file__))
+    return Backstage(GZipMiddleware(make_app(desk), minimum_size=1), desk)

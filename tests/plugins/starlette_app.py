@@ -7,13 +7,15 @@ from starlette.authentication import AuthCredentials, AuthenticationBackend, Sim
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cache_revalidate.starlette import FreshWhen
-from tests.plugins.desk import Desk, NumberedSessions, SorryError
+from cache_revalidate.types import ASGIApp
+from tests.plugins.desk import Backstage, Desk, NumberedSessions, SorryError
 
 PREFIX = "/api/v1/accounts/{account_id:int}"
 
@@ -111,6 +113,7 @@ def make_app(desk: Desk) -> Starlette:  # noqa: C901 - one handler after another
     return Starlette(
         routes=[
             fresh_when.keys_route(),
+            *fresh_when.push_routes(desk.hub),
             Route(f"{PREFIX}/labels", create_label, methods=["POST"]),
             *(Route(f"{PREFIX}/{endpoint.__name__}", endpoint) for endpoint in endpoints),
         ],
@@ -125,6 +128,7 @@ def make_app(desk: Desk) -> Starlette:  # noqa: C901 - one handler after another
     )
 
 
-def serve() -> Starlette:
-    """Return an app for a server to run."""
-    return make_app(Desk(Path(__file__)))
+def serve() -> ASGIApp:
+    """Return an app for a server to run, which compresses what it can."""
+    desk = Desk(Path(__file__))
+    return Backstage(GZipMiddleware(make_app(desk), minimum_size=1), desk)

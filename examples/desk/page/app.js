@@ -251,7 +251,7 @@ function listen(of, ticket) {
     // An EventSource would come again by itself, but with the ticket of this time.
     stream.addEventListener("error", of.hangUp);
     stream.addEventListener("closed", (event) => {
-      if (JSON.parse(event.data).code === LIVED_LONG_ENOUGH) end = "renewed";
+      if (end === "lost" && JSON.parse(event.data).code === LIVED_LONG_ENOUGH) end = "renewed";
       of.hangUp();
     });
   });

@@ -33,8 +33,9 @@ class Connection(abc.ABC):
     """
 
     __slots__ = (
-        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at"),
-        *("_waiter", "closing", "heard_at", "subscriptions", "viewer"),
+        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_is_serving"),
+        *("_limit", "_notices", "_recheck_at", "_waiter"),
+        *("closing", "heard_at", "subscriptions", "viewer"),
     )
 
     answers_heartbeats: ClassVar[bool] = False
@@ -55,6 +56,7 @@ class Connection(abc.ABC):
         self._notices: deque[Message] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._limit = asyncio.timeout(None)
+        self._is_serving = False
         self._beat_at = now + self._heartbeat
         self._beat_is_due = False
         self._asked_at = now
@@ -98,14 +100,16 @@ class Connection(abc.ABC):
         """End the connection soon, and tell the client why."""
         if self.closing is None:
             self.closing = closing
-            self._wake()
-            if self in self._board.sending:
-                self._limit.reschedule(self._board.now() + _GRACE)
+            if self._waiter is not None:
+                self._wake()
+            elif self._is_serving:  # It sends, or asks, and that may take long.
+                self._limit.reschedule(self._board.now() + (0 if closing is Closing.GONE else _GRACE))
 
     def interrupt(self) -> None:
         """End the connection at once: what is being sent is not being read."""
-        self.closing = Closing.STALLED
-        self._board.stats.stalled += 1
+        if self.closing is not Closing.STALLED:
+            self.closing = Closing.STALLED
+            self._board.stats.stalled += 1
         self._board.sending.pop(self, None)
         self._limit.reschedule(self._board.now())
 
@@ -113,20 +117,27 @@ class Connection(abc.ABC):
 
     def subscribe(self, tenant: str, grant: Grant, known: Known, *, name: str | None = None) -> None:
         """Tell the client of a tenant, from what it knows on; if it is told under this name already, begin anew."""
+        if self.closing is not None:
+            return
         name = tenant if name is None else name
-        self.unsubscribe(name)
+        before = self.subscriptions.get(name)
         subscription = Subscription(self, self._board.topic(tenant), name, tenant, known)
         subscription.grant(grant, self._board.tag(grant.viewer), self._board.now())
         self.subscriptions[name] = subscription
         subscription.topic.join(subscription, known)
+        if before is not None:  # and not sooner: its topic goes on if it is the same
+            self._end(before)
         self._set_beat(self._board.now())
 
     def unsubscribe(self, name: str) -> None:
         """End a subscription; its name is that of the tenant, if it was given no other."""
         subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
-            self._dirty.pop(subscription, None)
-            self._board.leave(subscription)
+            self._end(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        self._dirty.pop(subscription, None)
+        self._board.leave(subscription)
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send and receive until one end closes the connection."""
@@ -135,8 +146,7 @@ class Connection(abc.ABC):
         try:
             await self._serve_until_closed(receive, send)
             await self._part(send)
-        except asyncio.CancelledError:  # so a server says that it does not wait any longer; what is sent now arrives
-            self.closing = self.closing or Closing.GOING_AWAY
+        except asyncio.CancelledError:
             await self._part(send)
             raise
         finally:
@@ -147,13 +157,19 @@ class Connection(abc.ABC):
         receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
         try:
             async with self._limit:
-                await self._send_on(send)
+                self._is_serving = True
+                try:
+                    await self._send_on(send)
+                finally:
+                    self._is_serving = False
         except TimeoutError:
             if not self._limit.expired():
                 raise
-        except OSError:  # so some servers say that the client has gone
-            self.closing = Closing.GONE
+        except asyncio.CancelledError:  # so a server says that it does not wait any longer; what is sent now arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            raise
         finally:
+            self.closing = self.closing or Closing.FAILED
             # Before anything else is sent: granian closes no WebSocket that somebody receives from.
             receiver.cancel()
             await asyncio.wait({receiver})
@@ -171,15 +187,18 @@ class Connection(abc.ABC):
     async def _send_on(self, send: Send) -> None:
         loop, sending = asyncio.get_running_loop(), self._board.sending
         while self.closing is None:
-            message = self._next()
-            if message is not None:
+            # Before anything is told: who reads slowly enough has always something to be told.
+            if loop.time() >= self._recheck_at and not self._notices:
+                await self._ask_again()
+            elif (message := self._next()) is not None:
                 sending[self] = loop.time()
                 try:
                     await send(message)
+                except (OSError, RuntimeError):  # so servers say that the client has gone
+                    _logger.debug("A message could not be sent: its client is taken for gone", exc_info=True)
+                    self.closing = Closing.GONE
                 finally:
                     sending.pop(self, None)
-            elif loop.time() >= self._recheck_at:
-                await self._ask_again()
             else:
                 self._waiter = loop.create_future()
                 try:
@@ -212,22 +231,29 @@ class Connection(abc.ABC):
 
     async def _ask_again(self) -> None:
         """Ask once more who may see what the client is told, and end what is refused."""
+        has_refused = False
         for subscription in [*self.subscriptions.values()]:
             door = self._door(subscription)
             grant = await self._asked(door, subscription.tenant) if door.lasts else None
             now = self._board.now()
+            if self.closing is not None:
+                return
+            if self.subscriptions.get(subscription.name) is not subscription:
+                continue  # Its client has ended it meanwhile, or begun anew, which was asked for by itself.
             if grant is not None:
                 subscription.grant(grant, self._board.tag(grant.viewer), now)
             elif not door.lasts and now < subscription.expires_at:
                 self.close(Closing.OLD)
+                return
             else:
+                has_refused = True
                 self._board.stats.expelled += 1
                 self.unsubscribe(subscription.name)
                 self._refused(subscription)
         now = self._board.now()
         self._recheck_at = now + self._board.settings.recheck
         self._set_beat(now)
-        if not self.subscriptions:
+        if has_refused and not self.subscriptions:
             self.close(Closing.REFUSED)
 
     async def _asked(self, door: Door, tenant: str) -> Grant | None:
@@ -235,6 +261,11 @@ class Connection(abc.ABC):
             async with asyncio.timeout(self._board.settings.send_timeout):
                 return await door.ask(tenant)
         except (Refused, InvalidTenantError, TimeoutError):
+            return None
+        except (
+            Exception
+        ):  # of an app whose own rules were asked: the first time it was its to answer, now it is a refusal
+            _logger.exception("It could not be asked again who may see tenant %s: the caller is refused", tenant)
             return None
 
     def _set_beat(self, now: float) -> None:

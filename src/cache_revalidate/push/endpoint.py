@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from cache_revalidate.answer import Answer, problem
 from cache_revalidate.endpoints import refusal
@@ -27,6 +27,9 @@ class Entry(NamedTuple):
 
 class PushEndpoint:
     """One of the endpoints of a hub."""
+
+    name: ClassVar[str]
+    """What routes to it are called, where a framework has names for them."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

@@ -27,12 +27,21 @@ def hub_of(revalidator: Revalidator, push: Hub | bool) -> Hub | None:
     Raises `ConfigurationError` if it is none of the three, or is that of another revalidator.
     """
     if isinstance(push, bool):
-        return Hub(revalidator) if push else None
+        return own_hub(revalidator, None) if push else None
     if not isinstance(push, Hub):
         raise ConfigurationError(f"push is a {type(push).__name__}: pass a Hub(revalidator), or False for no push.")
-    if push.revalidator is not revalidator:
+    return own_hub(revalidator, push)
+
+
+def own_hub(revalidator: Revalidator, hub: Hub | None) -> Hub:
+    """Return the hub, or a new one with all defaults; raise `ConfigurationError` if it is another revalidator's."""
+    if hub is None:
+        return Hub(revalidator)
+    if not isinstance(hub, Hub):
+        raise ConfigurationError(f"The hub is a {type(hub).__name__}: pass a Hub(revalidator).")
+    if hub.revalidator is not revalidator:
         raise ConfigurationError("The hub is one of another revalidator: give both the same.")
-    return push
+    return hub
 
 
 def http_endpoints(hub: Hub, keys_path: str, *, vary: Iterable[str]) -> dict[str, PushEndpoint]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
 from cache_revalidate.push.settings import HubSettings, HubStats
-from cache_revalidate.push.signals import kept_back
+from cache_revalidate.push.signals import checked_signals, kept_back
 from cache_revalidate.push.switchboard import Switchboard
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.tickets import Tickets
@@ -64,29 +64,38 @@ class Hub:
         self.settings: Final = settings or HubSettings()
         self.stats: Final = HubStats()
         self._origins = OriginRule(origins)
-        self._signals = tuple(closes_on)
-        self._boards: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()
+        self._signals = checked_signals(closes_on)
+        self._keeping = 0
+        self._kept = ExitStack()
+        # Replaced as a whole, so that a signal or another thread may come at any time.
+        self._boards: Mapping[asyncio.AbstractEventLoop, Switchboard] = {}
+        self._lock = threading.Lock()
         self._is_closed = False
         revalidator.accompany(self.running)
 
     def close(self) -> None:
         """End all connections soon, and open no new ones; from any thread, and from a signal handler."""
         self._is_closed = True
-        for loop, board in [*self._boards.items()]:
-            if not loop.is_closed():
+        for loop, board in self._boards.items():
+            with suppress(RuntimeError):  # It is closed, and nobody listens there any more.
                 loop.call_soon_threadsafe(board.close_all)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Be open inside the block, and close at the end, or when a signal says that it is near."""
+        """Be open inside the block, and close at the end, or when a signal says that it is near.
+
+        Several apps may have one hub: on each event loop, connections end with the last of those that run there.
+        """
         self._is_closed = False
+        board = self.board() if _is_asyncio() else None
+        if board is not None:
+            board.enter()
         try:
-            with kept_back(self._signals, self._close_on_signal):
+            with self._signals_kept_back():
                 yield
         finally:
-            self.close()
-            if board := self._boards.get(asyncio.get_running_loop()):
-                await board.emptied(_LAST)
+            if board is not None:
+                await board.leave_off(_LAST)
 
     def admits(self, scope: Scope) -> bool:
         """Say whether a request's origin may connect."""
@@ -100,12 +109,15 @@ class Hub:
         loop = asyncio.get_running_loop()
         board = self._boards.get(loop)
         if board is None:
-            board = self._boards[loop] = Switchboard(self.revalidator, self.settings, self.stats)
+            board = Switchboard(self.revalidator, self.settings, self.stats)
+            with self._lock:
+                living = {each: other for each, other in self._boards.items() if not each.is_closed()}
+                self._boards = {**living, loop: board}
         return board
 
     def lack(self, board: Switchboard, tenant: str, viewer: Viewer) -> Lack | None:
         """Say why there is no room for a viewer's connection to a tenant, if there is none."""
-        if self._is_closed:
+        if self._is_closed or board.is_closed:
             lack = Lack(503, "The server goes away: connect again.")
         elif self.stats.connections >= self.settings.max_connections:
             lack = Lack(503, "This server holds as many connections as it can.")
@@ -118,7 +130,33 @@ class Hub:
         self.stats.refused += 1
         return lack
 
+    @contextmanager
+    def _signals_kept_back(self) -> Iterator[None]:
+        """Keep signals back inside the block: of several, until the last is left, in whatever order that is."""
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield
+            return
+        self._keeping += 1
+        if self._keeping == 1:
+            self._kept.enter_context(kept_back(self._signals, self._close_on_signal))
+        try:
+            yield
+        finally:
+            self._keeping -= 1
+            if not self._keeping:
+                self._kept.close()
+
     def _close_on_signal(self) -> Coroutine[Any, Any, None] | None:
         """Close; return what is to be waited for, if there is anybody to be told."""
         self.close()
-        return self.board().emptied(_FAREWELL) if self.stats.connections else None
+        board = self._boards.get(asyncio.get_running_loop()) if _is_asyncio() else None
+        return board.emptied(_FAREWELL) if board is not None and self.stats.connections else None
+
+
+def _is_asyncio() -> bool:
+    """Say whether this runs on asyncio: on trio an app can run, and nobody connect."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

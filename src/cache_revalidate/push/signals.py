@@ -7,7 +7,24 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
+
+from cache_revalidate.exceptions import ConfigurationError
+
+_UNHEARD: Final = frozenset(("SIGKILL", "SIGSTOP"))
+
+
+def checked_signals(closes_on: Iterable[signal.Signals]) -> tuple[signal.Signals, ...]:
+    """Return `closes_on` as a tuple; raise `ConfigurationError` for what is not a list of signals to be handled."""
+    try:
+        signals = tuple(map(signal.Signals, closes_on))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"closes_on {closes_on!r:.60} is not a list of signals: closes_on=[signal.SIGTERM], say, or [] for none."
+        ) from None
+    if names := {number.name for number in signals} & _UNHEARD:
+        raise ConfigurationError(f"Nothing can be done on {', '.join(sorted(names))}: leave it out of closes_on.")
+    return signals
 
 
 @contextmanager
@@ -35,7 +52,6 @@ class _Keeper:
         self._close = close
         self._before: dict[int, Any] = {}
         self._has_come = False
-        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, signals: Iterable[signal.Signals]) -> None:
@@ -58,14 +74,14 @@ class _Keeper:
         if closed is None:
             self._hand_on(number, frame)
         else:
-            self._loop.call_soon_threadsafe(self._hand_on_after, closed, number, frame)
+            asyncio.get_running_loop().call_soon_threadsafe(self._hand_on_after, closed, number, frame)
 
     def _hand_on_after(self, closed: Coroutine[Any, Any, None], number: int, frame: Any) -> None:
         async def wait() -> None:
             await closed
             self._hand_on(number, frame)
 
-        self._tasks.add(self._loop.create_task(wait()))
+        self._tasks.add(asyncio.get_running_loop().create_task(wait()))
 
     def _hand_on(self, number: int, frame: Any) -> None:
         handler = self._before[number]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from cache_revalidate.answer import Answer, problem
 from cache_revalidate.http.headers import joined
@@ -40,6 +40,8 @@ _HEARTBEATS: Final = {is_live: sse_event(HEARTBEAT, {"live": is_live}) for is_li
 
 class EventsEndpoint(PushEndpoint):
     """Answers with a stream of events; `vary` names the request headers that tell two viewers apart."""
+
+    name: ClassVar[str] = "cache_events"
 
     def __init__(self, hub: Hub, *, vary: Iterable[str] = DEFAULT_VARY) -> None:
         super().__init__(hub)

@@ -65,6 +65,9 @@ class Switchboard:
         self._ticker: asyncio.Task[None] | None = None
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+        self._apps = 0
+        self.is_closed = False
+        """Whether no app runs any more of those that have run here."""
 
     def now(self) -> float:
         """Return the time by the event loop's clock, in seconds."""
@@ -141,6 +144,23 @@ class Switchboard:
         for connection in [*self._connections]:
             connection.close(Closing.GOING_AWAY)
 
+    def enter(self) -> None:
+        """Hear that an app begins to run here."""
+        self._apps += 1
+        self.is_closed = False
+
+    async def leave_off(self, seconds: float) -> None:
+        """Hear that an app ends; with the last, end all connections, and wait until they are gone, if not too long."""
+        self._apps -= 1
+        if self._apps > 0:
+            return
+        self.is_closed = True
+        self.close_all()
+        await self.emptied(seconds)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+
     async def emptied(self, seconds: float) -> None:
         """Wait until all connections are gone, so long at the most."""
         try:
@@ -148,8 +168,6 @@ class Switchboard:
                 await self._is_empty.wait()
         except TimeoutError:
             pass
-        if self._ticker is not None:
-            self._ticker.cancel()
 
     async def _tick_on(self) -> None:
         while self._connections:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cache_revalidate.answer import Answer, problem
 from cache_revalidate.endpoints import refusal
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class TicketEndpoint(PushEndpoint):
     """Answers a POST with `{"ticket": "…", "expires_in": 30}`, in seconds."""
+
+    name: ClassVar[str] = "cache_ticket"
 
     def __init__(self, hub: Hub, tickets: Tickets) -> None:
         super().__init__(hub)
