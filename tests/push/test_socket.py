@@ -266,7 +266,12 @@ async def test_who_may_not_connect_is_refused(make_desk: MakeDesk, has_extension
     app = desk.app()
     extensions = {"websocket.http.response": {}} if has_extension else None
     async with connected(app, stream_scope()):
-        for tenant, agent, status in (("2", "ann", 403), ("1", "nobody", 401), ("1", "bob", 429), ("9" * 200, "ann", 404)):
+        for tenant, agent, status in (
+            ("2", "ann", 403),
+            ("1", "nobody", 401),
+            ("1", "bob", 429),
+            ("9" * 200, "ann", 404),
+        ):
             client = Client(app, socket_scope(tenant, agent=agent, extensions=extensions))
             await client.ended()
             if has_extension:

@@ -49,9 +49,7 @@ async def test_changes_follow(desk: Desk) -> None:
         await settle()
         assert client.updates[-1]["cache_keys"] == bumped
         assert "full" not in client.updates[-1]
-        assert client.events[-1].id == tokens_field(
-            await desk.revalidator.tokens("1"), desk.revalidator.tag("ann")
-        )
+        assert client.events[-1].id == tokens_field(await desk.revalidator.tokens("1"), desk.revalidator.tag("ann"))
         assert len(other.updates) == 1
 
 
@@ -82,9 +80,7 @@ async def test_the_header_counts_more_than_the_query(desk: Desk) -> None:
         await desk.revalidator.bump(1, "label")
         await settle()
         new = client.events[-1].id or ""
-    async with connected(
-        app, stream_scope(query={"known": old}, headers=[(b"last-event-id", new.encode())])
-    ) as client:
+    async with connected(app, stream_scope(query={"known": old}, headers=[(b"last-event-id", new.encode())])) as client:
         assert client.updates[0]["cache_keys"] == {}
 
 
@@ -137,7 +133,11 @@ async def test_who_may_not_see_is_refused(desk: Desk) -> None:
 async def test_foreign_pages_are_refused(make_desk: MakeDesk) -> None:
     """A page of an origin that is not listed gets 403, before anybody is asked; the others are let in."""
     desk = make_desk(origins=["https://other.example"])
-    for origin, status in ((b"https://evil.example", 403), (b"https://other.example", 200), (b"https://desk.example", 200)):
+    for origin, status in (
+        (b"https://evil.example", 403),
+        (b"https://other.example", 200),
+        (b"https://desk.example", 200),
+    ):
         async with connected(desk.app(), stream_scope(headers=[(b"origin", origin)])) as client:
             assert client.status == status
     assert len(desk.asked) == 2
