@@ -19,7 +19,7 @@ from cache_revalidate import EVERYONE, Grant, Revalidator
 from cache_revalidate.push import topic as topic_module
 from cache_revalidate.push.settings import HubSettings, HubStats
 from cache_revalidate.push.subscription import Subscription
-from cache_revalidate.push.topic import Topic
+from cache_revalidate.push.topic import Subscriber, Topic
 from cache_revalidate.push.wire import NOTHING_KNOWN, Known, Update
 from cache_revalidate.types import Tokens
 from tests.push.scripted_store import MODELS, ScriptedStore
@@ -47,6 +47,10 @@ class Reader:
     def mark(self, subscription: Subscription) -> None:
         """Hear that there may be something to tell."""
         self.is_dirty = True
+
+    def tell(self, subscription: Subscription) -> None:
+        """Hear the same, and take one's time, too."""
+        self.mark(subscription)
 
 
 class TopicMachine(RuleBasedStateMachine):
@@ -303,7 +307,7 @@ SEARCH = settings(
 @pytest.fixture(autouse=True)
 def told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let others have their turn after each reader that is told, and a read take as long as it likes."""
-    monkeypatch.setattr(topic_module, "_WOKEN_AT_ONCE", 1)
+    monkeypatch.setattr(topic_module, "_TOLD_AT_ONCE", 1)
     monkeypatch.setattr(topic_module, "_READ_WITHIN", NEVER)
 
 
@@ -363,12 +367,11 @@ def believing_silence(topic: Topic) -> bool:
     return topic._is_current and topic._line is not None
 
 
-def waking_all(topic: Topic, subscriptions: list[Subscription], start: int) -> None:
-    """Wake those who have left, too."""
-    for subscription in subscriptions[start : start + 1]:
-        subscription.wake()
-    if start + 1 < len(subscriptions):
-        topic._loop.call_soon(topic._wake, subscriptions, start + 1)
+async def telling_all(topic: Topic, subscriptions: list[Subscriber]) -> None:
+    """Tell those who have left, too."""
+    for subscription in subscriptions:
+        subscription.tell()
+        await asyncio.sleep(0)
 
 
 def larger_wins(topic: Topic, news: Tokens, _take: Callable[[Topic, Tokens], None] = Topic._take) -> None:
@@ -386,7 +389,7 @@ FAULTS: Mapping[str, Sequence[tuple[str, Callable[..., object]]]] = {
     "drops are ignored": [("_hear", deaf_to_drops)],
     "whoever comes begins with what is held": [("_is_believed", believing_what_is_held)],
     "silence is believed": [("_is_believed", believing_silence)],
-    "who has left is told": [("_wake", waking_all)],
+    "who has left is told": [("_tell", telling_all)],
     "the larger token wins": [("_take", larger_wins)],
 }
 

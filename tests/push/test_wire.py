@@ -23,7 +23,7 @@ MODELS = ["inbox", "label", "tag", "team"]
 
 tokens = st.from_regex(r"[0-8][0-9]{19}", fullmatch=True)
 some_tokens = st.dictionaries(st.sampled_from(MODELS), tokens)
-all_tokens = st.fixed_dictionaries({model: tokens for model in MODELS})
+all_tokens = st.fixed_dictionaries(dict.fromkeys(MODELS, tokens))
 tags = st.text("0123456789abcdef", min_size=24, max_size=24)
 tenants = st.one_of(
     st.integers(0, 10**20).map(str), st.from_regex(r"[A-Za-z0-9._:@~-]{1,40}", fullmatch=True), st.just("007")
