@@ -44,8 +44,6 @@ class Crowd:
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._events: dict[int, int] = {}
-        self._usual = 0
-        """The size of what came last with an event in it."""
 
     def fileno(self) -> int:
         """Return what select can wait for."""
@@ -185,14 +183,14 @@ class Crowd:
     def _read(self, arrivals: list[int], events: list[tuple[int, int]]) -> None:
         """Read what epoll has shown: the loop that has to be cheap."""
         sockets, counts, clock = self._sockets, self._events, time.perf_counter_ns
+        is_websocket = self._kind == "websocket"
         for number, _ in events:
             data = sockets[number].recv(_SIZE)
             if WORD in data:
                 arrivals.append(clock())
                 counts[number] += 1
-                if len(data) == self._usual:
+                if not is_websocket or is_one_frame(data):
                     continue
-                self._usual = len(data)
             self._answer(number, data)
 
     def _received(self, number: int) -> bytes:
@@ -227,6 +225,11 @@ def masked(payload: bytes, *, code: int = 1) -> bytes:
     if len(payload) > 125:
         raise ValueError("a frame of a client is to be short here")
     return bytes([0x80 | code, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+def is_one_frame(data: bytes) -> bool:
+    """Say whether a server's frame of at most 64 KiB is all that there is: no ping came with it."""
+    return len(data) == (data[1] + 2 if data[1] < 126 else (data[2] << 8 | data[3]) + 4)
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from benchmarks.contestants.feed import news
 from benchmarks.contestants.push_floor import chunk, text
 from benchmarks.environments import Environments
 from benchmarks.progress import Progress
-from benchmarks.push.crowd import CrowdError, Kind, frames, masked
+from benchmarks.push.crowd import CrowdError, Kind, frames, is_one_frame, masked
 from benchmarks.push.crowded import Crowded, WrongEventError, check_event, memory
 from benchmarks.push.lineup import FLOOR, LINEUP
 
@@ -76,6 +76,8 @@ def test_frames_are_read_as_they_were_written() -> None:
     """A server's frames of each length, one after the other, are told apart; a client's are masked."""
     messages = ["short", "m" * 300]
     assert frames(b"".join(map(text, messages))) == [(1, each.encode()) for each in messages]
+    assert all(is_one_frame(text(each)) for each in messages)
+    assert not any(is_one_frame(text(each) + b"\x89\x00") for each in messages)
     assert masked(b"ping", code=10) == b"\x8a\x84\0\0\0\0ping"
     with pytest.raises(ValueError, match="short"):
         masked(bytes(126))

@@ -6,7 +6,8 @@ buffer little.
 
 import asyncio
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from cache_revalidate.http.cache_keys import cache_keys
@@ -42,6 +43,7 @@ class EventStream(Client):
         self._buffer = bytearray()
         self._text = b""
         self._is_chunked = False
+        self._inflate: Callable[[bytes], bytes] = bytes
         self._is_stream = False
 
     @classmethod
@@ -99,6 +101,8 @@ class EventStream(Client):
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         self._is_chunked = self.headers.get("transfer-encoding") == "chunked"
+        if self.headers.get("content-encoding") == "gzip":
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
         self._is_stream = self.headers.get("content-type", "").startswith("text/event-stream")
         return True
 
@@ -115,7 +119,8 @@ class EventStream(Client):
             position = after + 2
         del self._buffer[:position]
 
-    def _take(self, text: bytes) -> None:
+    def _take(self, data: bytes) -> None:
+        text = self._inflate(data)
         if not self._is_stream:
             self.body += text
             return

@@ -15,7 +15,9 @@ from tests.support.servers import AppServer
 AT_ONCE = 1.0
 HEARTBEAT = 2.5
 """Seconds within which there is one: half a second, and what makes many timers cheap."""
-GZIP = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_http_version 1.0; gzip_types text/plain application/json;"
+_GZIP = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_http_version 1.0; gzip_types {};"
+GZIP = _GZIP.format("text/plain application/json")
+GZIP_EVERYTHING = _GZIP.format("*")
 UPGRADE = 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
 
 
@@ -33,13 +35,26 @@ async def test_events_arrive_at_once(app: AppServer, directives: str) -> None:
         [stream] = await open_streams(nginx.port, [events_path()], headers={"accept-encoding": "gzip"})
         assert "content-encoding" not in stream.headers
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
-        async with httpx.AsyncClient(base_url=app.base_url) as client:
-            for _ in range(3):
-                await all_have([stream.view], await bump(client, 1, "label"), within=AT_ONCE)
-        beats = stream.heartbeats
-        await until(lambda: stream.heartbeats > beats, "a heartbeat came", HEARTBEAT + AT_ONCE)
-        assert stream.live
-        stream.close()
+        await hears_at_once(app, stream)
+
+
+async def test_nginx_that_compresses_all(app: AppServer) -> None:
+    """An nginx that is told to compress every type does, whatever `no-transform` says, and holds nothing back."""
+    with NginxServer(app.base_url, GZIP_EVERYTHING) as nginx:
+        [stream] = await open_streams(nginx.port, [events_path()], headers={"accept-encoding": "gzip"})
+        assert stream.headers["content-encoding"] == "gzip"
+        await hears_at_once(app, stream)
+
+
+async def hears_at_once(app: AppServer, stream: EventStream) -> None:
+    """See some events and a heartbeat arrive in time."""
+    async with httpx.AsyncClient(base_url=app.base_url) as client:
+        for _ in range(3):
+            await all_have([stream.view], await bump(client, 1, "label"), within=AT_ONCE)
+    beats = stream.heartbeats
+    await until(lambda: stream.heartbeats > beats, "a heartbeat came", HEARTBEAT + AT_ONCE)
+    assert stream.live
+    stream.close()
 
 
 async def test_nginx_is_left_at_once(app: AppServer) -> None:

@@ -30,7 +30,7 @@ class Ear:
         """Note it."""
         self.begun += 1
 
-    def wake(self) -> None:
+    def tell(self) -> None:
         """Note it."""
         self.woken += 1
 
@@ -228,7 +228,7 @@ async def test_what_was_not_told_is_found_by_reading(scene: Scene) -> None:
 
 
 async def test_changes_of_one_turn_are_told_together(scene: Scene) -> None:
-    """Several events at once wake everyone once."""
+    """Several events at once are told everyone once."""
     store = ScriptedStore()
     topic = scene.topic(store)
     ear = joined(topic)

@@ -23,6 +23,9 @@ class Owner(Protocol):
     def mark(self, subscription: Subscription) -> None:
         """Hear that a subscription may have something to tell."""
 
+    def tell(self, subscription: Subscription) -> None:
+        """Hear the same, and tell it at once if possible."""
+
 
 class Subscription:
     """One connection's share in one topic: up to which change it was told. The connection calls it by its `name`."""
@@ -44,7 +47,8 @@ class Subscription:
         """Take note of until when the tenant may be seen, by the event loop's clock; with another tag, begin anew."""
         if self.tag and tag != self.tag:
             self._number = -1
-            self.wake()
+            if self._has_begun:
+                self._owner.mark(self)
         self.tag, self.expires_at = tag, now + (grant.expires_at - time.time())
 
     def begin(self) -> None:
@@ -52,10 +56,10 @@ class Subscription:
         self._has_begun = True
         self._owner.mark(self)
 
-    def wake(self) -> None:
+    def tell(self) -> None:
         """Hear that the topic has news."""
         if self._has_begun:
-            self._owner.mark(self)
+            self._owner.tell(self)
 
     def update(self) -> Update | None:
         """Return what is to be told now, if anything is."""

@@ -29,8 +29,8 @@ _CONFIRMED_WITHIN: Final = 1.0
 _READ_WITHIN: Final = 10.0
 """Seconds after which a read that has come to nothing is given up, so that others have their turn."""
 
-_WOKEN_AT_ONCE: Final = 250
-"""How many connections are woken before others on the event loop have their turn."""
+_TOLD_AT_ONCE: Final = 100
+"""How many connections are told before others on the event loop have their turn: about a millisecond's worth."""
 
 _MOST_KEPT: Final = 64
 """Of the updates that readers of one speed share, so many are kept until the next change."""
@@ -48,7 +48,7 @@ class Subscriber(Protocol):
     def begin(self) -> None:
         """Hear that the topic knows what is current."""
 
-    def wake(self) -> None:
+    def tell(self) -> None:
         """Hear that the topic has news."""
 
 
@@ -81,6 +81,7 @@ class Topic:
         self._first_jitter = 0
         self._updates: dict[tuple[int, str], Update] = {}
         self._is_publishing = False
+        self._tellers: set[asyncio.Task[None]] = set()
         # Who waits for a read that begins after they came.
         self._waiting: dict[Subscriber, None] = {}
         # By what changes are told, while they are.
@@ -272,14 +273,16 @@ class Topic:
     def _publish(self) -> None:
         self._is_publishing = False
         self._stats.changes += 1
-        self._wake([*self.subscriptions], 0)
+        teller = self._loop.create_task(self._tell([*self.subscriptions]), context=Context())
+        self._tellers.add(teller)
+        teller.add_done_callback(self._tellers.discard)
 
-    def _wake(self, subscriptions: list[Subscriber], start: int) -> None:
-        for subscription in subscriptions[start : start + _WOKEN_AT_ONCE]:
+    async def _tell(self, subscriptions: list[Subscriber]) -> None:
+        for number, subscription in enumerate(subscriptions, 1):
             if subscription in self.subscriptions:  # Some may have left meanwhile.
-                subscription.wake()
-        if start + _WOKEN_AT_ONCE < len(subscriptions):
-            self._loop.call_soon(self._wake, subscriptions, start + _WOKEN_AT_ONCE)
+                subscription.tell()
+            if not number % _TOLD_AT_ONCE:
+                await asyncio.sleep(0)
 
     def _keep(self, key: tuple[int, str], update: Update) -> Update:
         if len(self._updates) >= _MOST_KEPT:
