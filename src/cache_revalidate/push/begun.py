@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 
 class Rest:
-    """What is left of a coroutine that waits for something: to be awaited by who has the time for it."""
+    """What is left of a coroutine that waits for something: to be awaited by who has the time for it.
 
-    __slots__ = ("_awaited", "_coroutine")
+    It goes on in the context in which it was begun: what it has set there it may reset there alone.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
+    __slots__ = ("_awaited", "_context", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], context: Context, awaited: object) -> None:
         self._coroutine = coroutine
+        self._context = context
         self._awaited = awaited
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -29,7 +33,7 @@ class Rest:
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's
                 step = partial(self._coroutine.throw, error)
             try:
-                awaited = step()
+                awaited = self._context.run(step)
             except StopIteration:
                 return
 
@@ -40,4 +44,4 @@ def begun(coroutine: Coroutine[Any, Any, None], context: Context) -> Rest | None
         awaited = context.run(coroutine.send, None)
     except StopIteration:
         return None
-    return Rest(coroutine, awaited)
+    return Rest(coroutine, context, awaited)

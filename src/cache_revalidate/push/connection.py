@@ -87,14 +87,17 @@ class Connection(abc.ABC):
         waiter = self._waiter
         if waiter is None or waiter.done() or self.closing is not None:
             return  # The task comes to it.
-        if (message := self._next()) is not None:
-            try:
-                rest = begun(self._transmit(message), self._context)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the connection's
-                waiter.set_exception(error)
-            else:
-                if rest is not None or self.closing is not None:
-                    waiter.set_result(rest)
+        if self._board.now() >= self._recheck_at:
+            waiter.set_result(None)  # It has to be asked first who may be told.
+            return
+        try:
+            message = self._next()
+            rest = None if message is None else begun(self._transmit(message), self._context)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the connection's
+            waiter.set_exception(error)
+        else:
+            if rest is not None or self.closing is not None:
+                waiter.set_result(rest)
 
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""

@@ -282,7 +282,8 @@ class Topic:
             if subscription in self.subscriptions:  # Some may have left meanwhile.
                 subscription.tell()
             if not number % _TOLD_AT_ONCE:
-                await asyncio.sleep(0)
+                with suppress(asyncio.CancelledError):  # by a time limit of some middleware's that was begun in here
+                    await asyncio.sleep(0)
 
     def _keep(self, key: tuple[int, str], update: Update) -> Update:
         if len(self._updates) >= _MOST_KEPT:
