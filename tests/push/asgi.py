@@ -18,15 +18,15 @@ class Clock:
     """Turns the running event loop's clock forward: what waits for that time comes up at once."""
 
     def __init__(self) -> None:
-        self._ahead = 0.0
+        self.ahead = 0.0
         asyncio.get_running_loop().time = self._time  # type: ignore[method-assign]
 
     def _time(self) -> float:
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self.ahead
 
     async def forward(self, seconds: float) -> None:
         """Let so much time be over, and everything happen that is due then."""
-        self._ahead += seconds
+        self.ahead += seconds
         await settle()
 
 
@@ -52,7 +52,7 @@ class Client:
         self.sent: list[Message] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         self.is_socket = scope["type"] == "websocket"
         if self.is_socket:

@@ -3,12 +3,14 @@
 import asyncio
 import math
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from cache_revalidate import EVERYONE, Grant, Tickets
 from cache_revalidate.push.wire import tokens_field
+from cache_revalidate.types import Message, Receive, Scope, Send
 from tests.push.asgi import Client, Clock, connected, settle, stream_scope
 from tests.push.conftest import MODELS, Desk, MakeDesk
 from tests.push.scripted_store import ScriptedStore
@@ -319,6 +321,107 @@ async def test_a_slow_reader_is_asked_for_all_the_same(desk: Desk, clock: Clock)
     assert late["inbox"] not in client.text
 
 
+async def test_whose_grant_is_over_is_told_nothing(desk: Desk, clock: Clock) -> None:
+    """A change that comes when the grant is over, and nobody has noticed yet, is told to nobody before he is asked."""
+    desk.rule = lambda agent, tenant: Grant(agent, time.time() + 5) if len(desk.asked) == 1 else None
+    client = Client(desk.app(), stream_scope())
+    await settle()
+    clock.ahead += 5.01
+    late = await desk.revalidator.bump(1, "inbox")
+    await client.ended()
+    assert client.events[-1].data["code"] == 4403
+    assert late["inbox"] not in client.text
+
+
+mine: ContextVar[str] = ContextVar("mine")
+
+
+async def test_middleware_may_set_and_reset(desk: Desk) -> None:
+    """What is between app and server may set a variable while it sends, however long that takes, and reset it."""
+    app = desk.app()
+    seen: list[str] = []
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        mine.set(scope["path"])
+
+        async def sending(message: Message) -> None:
+            seen.append(mine.get())
+            token = mine.set("sending")
+            try:
+                async with asyncio.timeout(0 if client.gate.is_set() else None):
+                    await send(message)
+            finally:
+                mine.reset(token)
+
+        await app(scope, receive, sending)
+
+    client = Client(between, stream_scope())
+    await settle()
+    for _ in range(3):
+        client.gate.clear()
+        await desk.revalidator.bump(1, "label")
+        await settle()
+        client.gate.set()
+        await settle()
+        await desk.revalidator.bump(1, "label")
+        await settle()
+    assert len(client.updates) == 7
+    assert set(seen) == {stream_scope()["path"]}
+    await client.end()
+
+
+async def test_a_time_limit_of_one_keeps_nothing_from_others(desk: Desk) -> None:
+    """What is between app and server may end its own waiting for a reader; all others are told all the same."""
+    app = desk.app()
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            async with asyncio.timeout(None if slow.gate.is_set() else 0):
+                await send(message)
+
+        await app(scope, receive, sending)
+
+    slow = Client(between, stream_scope())
+    await settle()
+    crowd = [Client(app, stream_scope(agent=f"agent-{number}")) for number in range(250)]
+    await settle()
+    slow.gate.clear()
+    await desk.revalidator.bump(1, "label")
+    await settle()
+    assert {len(client.updates) for client in crowd} == {2}
+    slow.gate.set()
+    for client in (slow, *crowd):
+        await client.end()
+
+
+async def test_a_failure_of_one_keeps_nothing_from_others(desk: Desk) -> None:
+    """A connection that fails when it is told something ends alone."""
+    app = desk.app()
+    clients = [Client(app, stream_scope(agent=agent)) for agent in ("ann", "bob", "eve")]
+    await settle()
+    failing = next(iter(desk.hub.board()._connections))
+    failing.subscriptions["1"].topic = None  # type: ignore[misc, assignment]
+    await desk.revalidator.bump(1, "label")
+    await settle()
+    assert [len(client.updates) for client in clients[1:]] == [2, 2]
+    with pytest.raises(AttributeError):
+        await clients[0].ended()
+    for client in clients[1:]:
+        await client.end()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
+async def test_whatever_a_server_raises_ends_the_connection(desk: Desk, error: type[BaseException]) -> None:
+    """What a server's `send` raises besides is the app's to see, from wherever it was called."""
+    client = Client(desk.app(), stream_scope())
+    await settle()
+    client.failure = error()
+    await desk.revalidator.bump(1, "label")
+    with pytest.raises(error):
+        await client.ended()
+    assert desk.hub.stats.connections == 0
+
+
 async def test_another_viewer_begins_anew(desk: Desk, clock: Clock) -> None:
     """A client that is somebody else now is told everything, under the new tag."""
     async with connected(desk.app(), stream_scope()) as client:
@@ -363,6 +466,25 @@ async def test_a_rule_that_hangs_holds_nobody(desk: Desk, clock: Clock, how: str
         await clock.forward(1.1)
     assert client.task.done()
     assert ("closed" in client.names) == (how == "closed")
+
+
+async def test_an_answer_that_comes_while_it_closes_is_not_needed(desk: Desk, clock: Clock) -> None:
+    """A stream that is closed while the rule is asked again says why it was, whatever the answer is."""
+    client = Client(desk.app(), stream_scope())
+    await settle()
+    answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def slow(agent: str, tenant: str) -> None:
+        await answered
+
+    desk.rule = slow
+    await clock.forward(61)
+    desk.hub.close()
+    await settle()
+    answered.set_result(None)
+    await client.ended()
+    assert client.events[-1].data["code"] == 1001
+    assert desk.hub.stats.expelled == 0
 
 
 async def test_tickets_let_in(make_desk: MakeDesk, clock: Clock) -> None:
