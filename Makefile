@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-config --universal --python-versio
 NPM := NODE_USE_SYSTEM_CA=1 $(BIN)/npm --loglevel=error
 NPM_PACKAGES := tests/js/node_modules/made.stamp
 
-.PHONY: help demo test hunt bench profile lint format docs packages packages-bench requirements clean
+.PHONY: help demo test hunt soak bench profile lint format docs packages packages-bench requirements clean
 
 help:
 	@echo "make demo                run the Starlette example on 127.0.0.1 (APP=litestar for the other)"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench               what everything costs, as ratios: PARTS=\"conditional commits\", QUICK=1, DOCS=1, ALLOW_MISSING=1"
 	@echo "make profile             where a request's time goes, step by step"
 	@echo "make hunt                hunt for stale reads for MINUTES=10; LEVEL=3 with triggers, SEED=7 the same choices again"
+	@echo "make soak                soak push for MINUTES=10: clients come and go, and memory has to stay flat; SEED=7"
 	@echo "make lint                ruff and mypy"
 	@echo "make format              let ruff rewrite the code"
 	@echo "make docs                build docs/_build/html, warnings are errors"
@@ -51,6 +52,9 @@ profile: $(VENV)/dev.stamp
 
 hunt: | packages $(VENV)/dev.stamp
 	$(BIN)/python -m tests.hunt --minutes $(MINUTES) --level $(LEVEL) $(if $(SEED),--seed $(SEED))
+
+soak: | packages $(VENV)/dev.stamp
+	$(BIN)/python -m tests.push.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check

@@ -4,12 +4,12 @@ import argparse
 import asyncio
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks import lineup, machine, markdown, report
 from benchmarks.bench import FULL, QUICK, Bench
-from benchmarks.environments import APPS, Environments, install
+from benchmarks.environments import APPS, PUSH, Environments, install
 from benchmarks.parts import HTTP, PARTS, load
 from benchmarks.progress import Progress
 from benchmarks.results import Part
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no part is called {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
     if options.docs and (options.quick or names != [*PARTS]):
         parser.error("the docs are written by a full run alone: leave out PARTS and QUICK, or DOCS")
-    failures = install(_environments()) if set(names) & HTTP else {}
+    failures = install(_environments(names))
     size = QUICK if options.quick else FULL
     bench = Bench(size, Environments(), Progress())
     parts = []
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts.append(_run(name, bench))
         print(markdown.part(parts[-1]), flush=True)
     print(markdown.goals(parts))
-    facts = machine.facts(size, _environments())
+    facts = machine.facts(size, _environments(PARTS))
     report.write(parts, facts, options.output, options.output / "_static/bench")
     if options.docs:
         report.write(parts, facts, report.DOCS, report.DOCS_CHARTS)
@@ -59,8 +59,10 @@ def _judge(parts: Sequence[Part], failures: dict[str, str], *, allow_missing: bo
     return 1 if (failures or missing) and not allow_missing else 0
 
 
-def _environments() -> list[str]:
-    return [APPS, *sorted({each.environment for each in lineup.CONDITIONAL} - {APPS})]
+def _environments(names: Iterable[str]) -> list[str]:
+    """Return the environments that some parts need, in the order in which their packages are told."""
+    peers = sorted({each.environment for each in lineup.CONDITIONAL} - {APPS})
+    return [*([APPS, *peers] if HTTP & {*names} else []), *([PUSH] if "push" in names else [])]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,12 +21,16 @@ class Size:
     servers: tuple[ServerName, ...] = ("uvicorn", "granian")
     largest: int = 100_000
     """The most tenants."""
+    connections: int = 5_000
+    """The idle connections of a crowd that is pushed to."""
+    held: int = 10_000
+    """The most of them."""
     only: frozenset[str] | None = None
     """The contestants for HTTP to measure, by name; None for all. Answers are checked for all."""
 
 
 FULL = Size(rounds=10, operations=100, seconds=1)
-QUICK = Size(rounds=1, operations=8, seconds=1, largest=1_000)
+QUICK = Size(rounds=1, operations=8, seconds=1, largest=1_000, connections=500, held=1_000)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / ".venv-bench"
 APPS = "bench"
 """The environment of the benchmark's own apps. A peer's is `bench-NAME`; each is named after its requirements."""
+PUSH = "bench-push"
+"""That of all that push, this library among them."""
 
 
 class MissingEnvironmentError(Exception):
@@ -27,7 +29,7 @@ def requirements_of(name: str) -> Path:
 
 
 class Environments:
-    """Finds the environments; `stand_in` is an interpreter that serves for `APPS` where that is not installed."""
+    """Finds the environments; `stand_in` is an interpreter that serves for `APPS` and `PUSH` where they lack."""
 
     def __init__(self, stand_in: Path | None = None) -> None:
         self._stand_in = stand_in
@@ -36,7 +38,7 @@ class Environments:
         """Return an environment's interpreter. Raises `MissingEnvironmentError`."""
         if is_installed(name):
             return python_of(name)
-        if name == APPS and self._stand_in is not None:
+        if name in {APPS, PUSH} and self._stand_in is not None:
             return self._stand_in
         raise MissingEnvironmentError(f"the environment {name} is not installed: `make bench` does it")
 

@@ -27,6 +27,9 @@ _SHOWN = (
     "fastapi-cache2",
     "cashews",
     "fastapi-redis-sdk",
+    "websockets",
+    "sse-starlette",
+    "broadcaster",
 )
 
 

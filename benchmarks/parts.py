@@ -15,13 +15,14 @@ PARTS: Final[Mapping[str, str]] = {
     "commits": "commits",
     "writers": "writers",
     "visibility": "visibility",
+    "push": "push.part",
     "growth": "growth",
     "scale": "scale.part",
 }
 """Their names, and their modules; a module is imported when its part runs, because each has its own needs."""
 
 HTTP: Final = frozenset({"conditional", "chain"})
-"""Those whose contestants have environments of their own."""
+"""Those whose contestants are in the line-up of `conditional`, with environments of their own."""
 
 
 def load(name: str) -> Callable[[Bench], Coroutine[Any, Any, Part]]:

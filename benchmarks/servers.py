@@ -13,7 +13,8 @@ from benchmarks import cores
 from benchmarks.bench import ServerName
 from benchmarks.environments import REPOSITORY
 
-_SOURCES = [REPOSITORY, REPOSITORY / "src", REPOSITORY / "adapters/sqlalchemy/src"]
+SOURCES = os.pathsep.join(map(str, [REPOSITORY, REPOSITORY / "src", REPOSITORY / "adapters/sqlalchemy/src"]))
+"""The path that contestants import from."""
 
 
 class MeasuredApp(AppServer):
@@ -29,8 +30,7 @@ class MeasuredApp(AppServer):
         env: Mapping[str, str],
         has_lifespan: bool,
     ) -> None:
-        path = os.pathsep.join(map(str, _SOURCES))
-        super().__init__(app, server=server, env={**env, "PYTHONPATH": path}, cwd=REPOSITORY)
+        super().__init__(app, server=server, env={**env, "PYTHONPATH": SOURCES}, cwd=REPOSITORY)
         self._python = python
         self._is_factory = is_factory
         self._has_lifespan = has_lifespan

@@ -1,16 +1,19 @@
 """Running one of the apps by hand, as `make demo` does."""
 
+import os
 import sys
 
 import uvicorn
 
-from examples.desk.settings import Settings, SettingsError
+from examples.desk.settings import Settings, SettingsError, new_secret
 
 HOST = "127.0.0.1"
 
 
 def serve(app: str, *, framework: str) -> None:
     """Say where the app is and what it stands on, and serve it on the loopback address until interrupted."""
+    if not os.environ.get("SECRET"):
+        os.environ["SECRET"] = new_secret()  # for the workers, which are given this environment
     try:
         settings = Settings.from_environment()
     except SettingsError as error:

@@ -1,8 +1,9 @@
-"""The four settings, read from the environment."""
+"""The five settings, read from the environment."""
 
 import os
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -17,9 +18,16 @@ from examples.desk.models import TOKEN_TABLES
 
 DEFAULT_DATABASE = Path(__file__).parents[2] / ".demo" / "desk.sqlite3"
 
+SHORTEST_SECRET = 32
+
 
 class SettingsError(Exception):
     """A setting that could not work; the message says which, and what to write instead."""
+
+
+def new_secret() -> str:
+    """Return a secret for tickets."""
+    return secrets.token_urlsafe(SHORTEST_SECRET)
 
 
 @dataclass(frozen=True)
@@ -28,15 +36,18 @@ class Settings:
     database: URL
     redis_url: str | None
     workers: int
+    secret: str = field(repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read PORT, DATABASE_URL, REDIS_URL and WORKERS; raise `SettingsError` if one of them can't be used."""
+        """Read PORT, DATABASE_URL, REDIS_URL, WORKERS, SECRET; raise `SettingsError` if one of them can't be used."""
+        workers = _whole_number(environ, "WORKERS", default=1, largest=64)
         return cls(
             port=_whole_number(environ, "PORT", default=8000, largest=65535),
             database=_database(environ.get("DATABASE_URL") or f"sqlite+aiosqlite:///{DEFAULT_DATABASE}"),
             redis_url=environ.get("REDIS_URL") or None,
-            workers=_whole_number(environ, "WORKERS", default=1, largest=64),
+            workers=workers,
+            secret=_secret(environ.get("SECRET"), workers),
         )
 
     def store(self, engine: AsyncEngine) -> Store:
@@ -66,6 +77,17 @@ def _whole_number(environ: Mapping[str, str], name: str, *, default: int, larges
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= largest):
         raise SettingsError(f"{name}={text!r} is not a whole number from 1 to {largest}.")
     return int(text)
+
+
+def _secret(text: str | None, workers: int) -> str:
+    """Return what the tickets of streams are signed with: all workers need the same, and one alone may make its own."""
+    if not text and workers > 1:
+        raise SettingsError(
+            "SECRET is not set, and several workers need the same: write 32 characters that nobody knows."
+        )
+    if text and len(text) < SHORTEST_SECRET:
+        raise SettingsError(f"SECRET is shorter than {SHORTEST_SECRET} characters.")
+    return text or new_secret()
 
 
 def _database(text: str) -> URL:

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from cache_revalidate import EVERYONE, Refused, Revalidator, Viewer
+from cache_revalidate import EVERYONE, Hub, Refused, Revalidator, Tickets, Viewer
 from cache_revalidate.starlette import CacheRevalidateMiddleware, compose_lifespans
 from cache_revalidate_sqlalchemy import attach, touch
 from examples.desk import PAGE, bodies, records
@@ -46,6 +46,8 @@ attach(
         InboxMember: touch("inbox", "inbox.account_id"),
     },
 )
+# The page signs in by a header, which an EventSource can't send: it shows a ticket instead.
+hub = Hub(revalidator, tickets=Tickets(settings.secret))
 
 
 class Agent(SimpleUser):
@@ -239,6 +241,7 @@ app = Starlette(
             CacheRevalidateMiddleware,
             revalidator=revalidator,
             authorize=agent_of_account,
+            push=hub,
             routes={
                 f"{ACCOUNT}/labels": ["label"],
                 f"{ACCOUNT}/inboxes": ["inbox"],

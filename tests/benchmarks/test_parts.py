@@ -16,7 +16,9 @@ from benchmarks import lineup, markdown
 MEASURED = frozenset(
     {lineup.BARE, lineup.OURS, lineup.constant("Starlette"), lineup.in_chain_name("Starlette")},
 )
-SMALLEST = Size(rounds=1, operations=2, seconds=1, servers=("uvicorn",), largest=100, only=MEASURED)
+SMALLEST = Size(
+    rounds=1, operations=2, seconds=1, servers=("uvicorn",), largest=100, connections=20, held=40, only=MEASURED
+)
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,16 @@ from typing import Any
 import pytest
 
 import cache_revalidate
-from cache_revalidate import CacheControl, CachePolicy, CacheRevalidateMiddleware, MemoryStore, Revalidator, Tickets
+from cache_revalidate import (
+    CacheControl,
+    CachePolicy,
+    CacheRevalidateMiddleware,
+    Hub,
+    HubSettings,
+    MemoryStore,
+    Revalidator,
+    Tickets,
+)
 from cache_revalidate.fastapi import Fresh
 from cache_revalidate.litestar import RevalidateConfig
 from cache_revalidate.starlette import FreshWhen
@@ -28,6 +38,8 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "CacheRevalidateMiddleware": CacheRevalidateMiddleware,
     "CachePolicy": CachePolicy,
     "CacheControl": CacheControl,
+    "Hub": Hub,
+    "HubSettings": HubSettings,
     "Tickets": Tickets,
     "FreshWhen": FreshWhen,
     "fresh_when(...)": FreshWhen.__call__,
@@ -49,7 +61,7 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
 }
 
 # What the defaults in the page may name.
-NAMES = {**vars(cache_revalidate), "time": time}
+NAMES = {**vars(cache_revalidate), "signal": signal, "time": time}
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -37,6 +37,11 @@ class Setup:
         return 1 if self.copies == "memory" else 2
 
     @property
+    def told_within(self) -> float:
+        """Return the seconds within which a page shows what somebody else did: where no store tells, it is polled."""
+        return 3.0 if self.copies == "none" else 1.0
+
+    @property
     def asked(self) -> set[str]:
         """Return what a request reaches that is answered from tokens alone: nothing, where there are copies of them."""
         return {"db"} if self.copies == "none" else set()
@@ -93,6 +98,7 @@ class Desk:
 
     setup: Setup
     base_url: str
+    server: AppServer
     seen: Seen = field(default_factory=Seen)
 
     def client(self, token: str | None, **options: Any) -> httpx.Client:
@@ -113,8 +119,10 @@ class Desk:
 
 
 @contextmanager
-def running(setup: Setup, folder: Path, postgres: PostgresServer, redis: RedisServer) -> Iterator[Desk]:
-    """Run an app on a fresh database; nothing that is asked of it may end in a traceback."""
+def running(
+    setup: Setup, folder: Path, postgres: PostgresServer, redis: RedisServer, *, app: str | None = None
+) -> Iterator[Desk]:
+    """Run an app, or one made of it, on a fresh database; nothing that is asked of it may end in a traceback."""
     with ExitStack() as stack:
         if setup.database == "postgresql":
             name = postgres.create_database()
@@ -123,17 +131,18 @@ def running(setup: Setup, folder: Path, postgres: PostgresServer, redis: RedisSe
         else:
             database_url = f"sqlite+aiosqlite:///{folder / 'desk.sqlite3'}"
         server = AppServer(
-            f"examples.{setup.app}_app.app:app",
+            app or f"examples.{setup.app}_app.app:app",
             server=setup.server,
             workers=setup.workers,
             env={
                 "DATABASE_URL": database_url,
                 "REDIS_URL": redis.url if setup.copies == "redis" else "",
                 "WORKERS": str(setup.workers),
+                "SECRET": "what-tickets-are-signed-with-in-tests",
             },
         )
         stack.enter_context(server)
-        yield Desk(setup, server.base_url)
+        yield Desk(setup, server.base_url, server)
         assert "Traceback" not in server.output()
 
 

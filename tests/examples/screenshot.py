@@ -46,6 +46,7 @@ async def take(base_url: str) -> None:
         await page.goto(base_url)
         await sign_in(page, "demo-agent-1")
         await logged(page, 4)
+        await expect(page.get_by_test_id("live")).to_have_text("Live")
         await page.get_by_role("button", name="Reload all").click()
         await logged(page, 8)
         await edit_first_label(page, "very urgent")

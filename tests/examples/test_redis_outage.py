@@ -6,9 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.examples.desks import KEYS, LISTS, Desk, Setup, changed, new_name, reached, running, tokens_of
+from tests.examples.live_pages import edited, expect_first_label, open_live
 from tests.examples.screenshot import edit_first_label, logged, sign_in
 from tests.support.servers import PostgresServer, RedisServer
 
@@ -100,3 +101,28 @@ async def test_page_shows_an_edit_made_without_redis(
     await expect(page.get_by_test_id("rows-label").get_by_label("Title").first).to_have_value(title)
     await page.get_by_role("button", name="Reload all").click()
     assert {status for status, *_ in (await logged(page, 13)).values()} == {"304"}
+
+
+async def test_pages_go_on_telling_each_other(browser: Browser, desk: Desk, redis_server_own: RedisServer) -> None:
+    """While Redis is gone, and when it is back, each page stays live and shows what the other did."""
+    pages = [await open_live(browser, desk) for _ in range(2)]
+    for change in (lambda: None, redis_server_own.kill, redis_server_own.start):
+        change()
+        for writer, reader in (pages, pages[::-1]):
+            title = await edited(writer)
+            await expect_first_label(reader, title, SECONDS)
+            await expect(reader.get_by_test_id("live")).to_have_text("Live")
+    await until_told_at_once(*pages)
+
+
+async def until_told_at_once(writer: Page, reader: Page) -> None:
+    """Edit until the other page shows it within a second, as it did before Redis was gone."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        title = await edited(writer)
+        try:
+            await expect_first_label(reader, title, 1.0)
+        except AssertionError:
+            assert time.monotonic() < deadline, "the pages were never told at once again"
+        else:
+            return

@@ -6,40 +6,26 @@ buffer little.
 
 import asyncio
 import json
-import socket
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from cache_revalidate.http.cache_keys import cache_keys
+from tests.push.client import Client, client_socket
 from tests.push.tenant_view import TenantView
 from tests.push.waiting import until
 from tests.support.servers import HOST
-
-SMALL_BUFFER = 4_096
-SMALL_SEGMENT = 536
-"""Segments on the loopback are so large by themselves that ten of them, which the kernel lets a server send ahead, are
-megabytes."""
 
 _AT_ONCE = 200
 EVENT = "account.cache_invalidated"
 
 
-def client_socket(*, little: bool) -> socket.socket:
-    """Return a socket that is to be connected; both kernels buffer `little` for it, some 100 KiB, if told so."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.setblocking(False)
-    if little:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
-    return made
-
-
-class EventStream(asyncio.Protocol):
+class EventStream(Client):
     """One SSE response, and what its client ends with."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.status = 0
-        self.headers: dict[str, str] = {}
         self.view = TenantView()
         self.id = ""
         """The newest event's, to be shown as `Last-Event-ID`."""
@@ -50,17 +36,14 @@ class EventStream(asyncio.Protocol):
         self.heartbeats = 0
         self.close_code: int | None = None
         """Why the server ended the stream, as a WebSocket's close code would say it; None if it said nothing."""
-        self.received = 0
-        """Bytes."""
         self.body = b""
         """What there is of a response that is no stream of events."""
         self.ended = False
         """Whether the server ended the response as HTTP wants it, not by just closing."""
-        self.closed = False
         self._buffer = bytearray()
         self._text = b""
-        self._transport: asyncio.Transport | None = None
         self._is_chunked = False
+        self._inflate: Callable[[bytes], bytes] = bytes
         self._is_stream = False
 
     @classmethod
@@ -90,38 +73,11 @@ class EventStream(asyncio.Protocol):
         """The tokens that the client has, by model."""
         return self.view.tokens
 
-    @property
-    def worker(self) -> str:
-        """The process that answers, as the app under test says it."""
-        return self.headers.get("x-worker", "")
-
     def shown(self) -> dict[str, str]:
-        """Return what the newest id says: the tokens by model, and the tag by `*tag`."""
-        return cache_keys(self.id.encode())
-
-    def stop_reading(self) -> None:
-        """Take nothing more from the kernel, as a browser's tab does that is frozen."""
-        assert self._transport is not None
-        self._transport.pause_reading()
-
-    def go_on_reading(self) -> None:
-        """Read again."""
-        assert self._transport is not None
-        self._transport.resume_reading()
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the server has closed, or that we did."""
-        self.closed = True
+        """Return the tokens by model that the newest id says; its tag is that of the newest event."""
+        shown = cache_keys(self.id.encode())
+        assert shown.pop("*tag") == self.view.tag
+        return shown
 
     def data_received(self, data: bytes) -> None:
         """Read what there is; an event that is not whole yet is left until it is."""
@@ -145,6 +101,8 @@ class EventStream(asyncio.Protocol):
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         self._is_chunked = self.headers.get("transfer-encoding") == "chunked"
+        if self.headers.get("content-encoding") == "gzip":
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress
         self._is_stream = self.headers.get("content-type", "").startswith("text/event-stream")
         return True
 
@@ -161,7 +119,8 @@ class EventStream(asyncio.Protocol):
             position = after + 2
         del self._buffer[:position]
 
-    def _take(self, text: bytes) -> None:
+    def _take(self, data: bytes) -> None:
+        text = self._inflate(data)
         if not self._is_stream:
             self.body += text
             return
@@ -188,20 +147,16 @@ class EventStream(asyncio.Protocol):
         self.id = fields["id"]
 
 
-async def open_streams(port: int, paths: list[str], **options: str | bool) -> list[EventStream]:
+async def open_streams(
+    port: int, paths: list[str], *, known: str = "", headers: Mapping[str, str] | None = None, little: bool = False
+) -> list[EventStream]:
     """Open one stream for each path, some hundred at a time, and wait until each has had its first event."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def opened(path: str) -> EventStream:
         async with gate:
-            stream = await EventStream.open(port, path, **options)  # type: ignore[arg-type]
+            stream = await EventStream.open(port, path, known=known, headers=headers, little=little)
             await until(lambda: stream.view.events or stream.closed, f"{path} has had its first event", within=30)
             return stream
 
     return await asyncio.gather(*map(opened, paths))
-
-
-def close_all(streams: list[EventStream]) -> None:
-    """Close them."""
-    for stream in streams:
-        stream.close()

@@ -19,22 +19,23 @@ from wsproto.events import (
 )
 from wsproto.utilities import RemoteProtocolError
 
-from tests.push.sse_client import EVENT, client_socket
+from tests.push.client import Client, client_socket
+from tests.push.sse_client import EVENT
 from tests.push.tenant_view import TenantView
 from tests.push.waiting import until
 from tests.support.servers import HOST
 
 
-class EventSocket(asyncio.Protocol):
+class EventSocket(Client):
     """One WebSocket, and what its client ends with."""
 
     def __init__(self, *, answers: bool = True) -> None:
+        super().__init__()
         self.answers = answers
         """Whether it answers the library's heartbeats, and the protocol's pings."""
         self.is_open = False
         self.status = 101
         """Another if the handshake was refused."""
-        self.headers: dict[str, str] = {}
         self.subprotocol: str | None = None
         self.views: defaultdict[str, TenantView] = defaultdict(TenantView)
         """By tenant."""
@@ -44,11 +45,8 @@ class EventSocket(asyncio.Protocol):
         self.errors: list[dict[str, Any]] = []
         self.close_code: int | None = None
         """What the server gave as it closed; None if it gave none, or has not."""
-        self.closed = False
-        self.received = 0
         self._text = ""
         self._connection = WSConnection(ConnectionType.CLIENT)
-        self._transport: asyncio.Transport | None = None
 
     @classmethod
     async def open(
@@ -72,11 +70,6 @@ class EventSocket(asyncio.Protocol):
         await until(lambda: client.is_open or client.closed or client.status != 101, f"the handshake on {path}")
         return client
 
-    @property
-    def worker(self) -> str:
-        """The process that answers, as the app under test says it."""
-        return self.headers.get("x-worker", "")
-
     def send(self, message: object) -> None:
         """Send a text frame of JSON."""
         self.send_text(json.dumps(message))
@@ -97,30 +90,6 @@ class EventSocket(asyncio.Protocol):
         """Subscribe to a tenant, showing what is `known` of it."""
         message: dict[str, object] = {"type": "subscribe", "account_id": tenant}
         self.send(message | ({"known": dict(known)} if known else {}))
-
-    def stop_reading(self) -> None:
-        """Take nothing more from the kernel."""
-        assert self._transport is not None
-        self._transport.pause_reading()
-
-    def go_on_reading(self) -> None:
-        """Read again."""
-        assert self._transport is not None
-        self._transport.resume_reading()
-
-    def close(self) -> None:
-        """Close the connection without another word."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the server has closed, or that we did."""
-        self.closed = True
 
     def data_received(self, data: bytes) -> None:
         """Read what there is."""

@@ -280,7 +280,19 @@ def test_a_smaller_token_that_a_write_is_answered(desk: Desk) -> None:
     desk.mirror.raise_tokens({"1": {"label": token(5)}})
     assert desk.label() is None
     assert reading.done({"label": token(5)}) == {"label": token(5)}
+    assert desk.label() is None
+    desk.read("1", label=5)
     assert desk.label() == 5
+
+
+def test_a_write_that_is_answered_late(desk: Desk) -> None:
+    """When a write's answer comes after a larger token was read, no reading from before that makes it held."""
+    desk.warm("1")
+    early = desk.begin("1")
+    assert desk.read("1", label=5) == {"label": token(5)}
+    desk.mirror.raise_tokens({"1": {"label": token(3)}})
+    assert early.done({"label": token(1)}) == {"label": token(3)}
+    assert desk.label() is None
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "heard"])

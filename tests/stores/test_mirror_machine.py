@@ -39,6 +39,7 @@ MISHAPS = [
     "lose",
     "lose, down",
     *["lose, miss a bump, and again"] * 3,
+    *["lose, miss a bump, and again, late"] * 2,
     "wait long",
     *["come back"] * 2,
 ]
@@ -229,12 +230,17 @@ class MirrorMachine(RuleBasedStateMachine):
             self.truth.pop(pair).until = self.clock.now + LIFE
         elif what.startswith("lose"):
             self.wire.is_down = "down" in what
+            if "late" in what:
+                self.begin(tenant, answered=True)
             self.wire.lose()
             self.forget_what_is_over()
             if "again" in what:
                 self.change(pair)
                 self.begin(tenant, answered=False)
                 self.settle()
+            if "late" in what and any(asked.answer is not None for asked in self.asked):
+                self.finish(-1, fails=False)
+                self.wait(BELIEVED_FOR, quietly=False)
         elif what == "wait long":
             self.clock.now += 61.0
         else:

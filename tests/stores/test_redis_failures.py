@@ -169,11 +169,14 @@ async def test_hung(
     fresh, connected = (open_store(redis_server_own.url, timeout=1.0) for _ in range(2))
     await operation(connected, keyspace)
     redis_server_own.pause()
-    for store in (connected, fresh):
+
+    async def fails(store: RedisStore) -> None:
         started = time.monotonic()
         with pytest.raises(StoreError, match="did not answer within 1 s"):
             await operation(store, keyspace)
         assert 0.9 < time.monotonic() - started < 1.9  # a second try would take two seconds
+
+    await asyncio.gather(fails(connected), fails(fresh))
     redis_server_own.resume()
     await until_it_works(operation, connected, keyspace)
 
@@ -182,7 +185,7 @@ async def test_outage_costs_one_timeout(
     open_store: OpenStore, keyspace: Keyspace, redis_server_own: RedisServer
 ) -> None:
     """While Redis hangs, reads fail at once; now and then one of them tries again, and then all work."""
-    store = open_store(redis_server_own.url, timeout=0.5)
+    store = open_store(redis_server_own.url, timeout=1.0)
     await read(store, keyspace)
     redis_server_own.pause()
     took: list[float] = []
@@ -194,17 +197,18 @@ async def test_outage_costs_one_timeout(
         took.append(time.monotonic() - started)
 
     await asyncio.gather(*(failing_read() for _ in range(200)))
-    assert max(took) < 1.5
+    assert max(took) < 1.9
     took.clear()
     await asyncio.gather(*(failing_read() for _ in range(200)))
-    assert max(took) < 0.4
+    assert max(took) < 0.8
     await asyncio.sleep(1.0)
     took.clear()
     await asyncio.gather(*(failing_read() for _ in range(200)))
-    assert sorted(duration > 0.4 for duration in took) == [False] * 199 + [True]
+    assert sorted(duration > 0.8 for duration in took) == [False] * 199 + [True]
     redis_server_own.resume()
     assert await until_it_works(read, store, keyspace) < 3
-    await asyncio.gather(*(read(store, keyspace) for _ in range(200)))
+    # On a busy machine two hundred at once may outlast the time-out, though Redis is well.
+    await asyncio.gather(*(until_it_works(read, store, keyspace) for _ in range(200)))
 
 
 @pytest.mark.parametrize("operation", [bump, bump_sync, check])
@@ -225,7 +229,7 @@ async def test_success_ends_the_outage(
 
 async def test_owed_bump_does_not_slow_reads(open_store: OpenStore, redis_server_own: RedisServer) -> None:
     """While Redis hangs and a bump is owed, reads fail at once all the same, and it is paid when Redis is back."""
-    revalidator = Revalidator(["label"], open_store(redis_server_own.url, timeout=0.5))
+    revalidator = Revalidator(["label"], open_store(redis_server_own.url, timeout=1.0))
     before = await revalidator.tokens(1)
     redis_server_own.pause()
     with pytest.raises(StoreError):
@@ -234,7 +238,7 @@ async def test_owed_bump_does_not_slow_reads(open_store: OpenStore, redis_server
     for _ in range(50):
         with pytest.raises(StoreError):
             await revalidator.tokens(1)
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 0.8
     redis_server_own.resume()
     while True:
         try:

@@ -21,6 +21,7 @@ http {{
     proxy_cache_path {folder}/cache keys_zone=shared:1m;
     server {{
         listen {host}:{port};
+        {locations}
         location / {{
             proxy_pass {upstream};
             proxy_cache shared;
@@ -32,16 +33,24 @@ http {{
 
 
 class NginxServer(Server):
-    """An nginx that caches what `upstream` (a base URL) lets a shared cache keep; `directives` go into its location."""
+    """An nginx that caches what `upstream` (a base URL) lets a shared cache keep; `directives` go into its location.
 
-    def __init__(self, upstream: str, directives: str = "") -> None:
+    `locations` are more of them, whole.
+    """
+
+    def __init__(self, upstream: str, directives: str = "", *, locations: str = "") -> None:
         super().__init__()
         self.base_url = f"http://{HOST}:{self.port}"
         self.folder.chmod(0o755)  # nginx's workers give up root
         self._configuration = self.folder / "nginx.conf"
         self._configuration.write_text(
             _CONFIGURATION.format(
-                folder=self.folder, host=HOST, port=self.port, upstream=upstream, directives=directives
+                folder=self.folder,
+                host=HOST,
+                port=self.port,
+                upstream=upstream,
+                directives=directives,
+                locations=locations,
             )
         )
 

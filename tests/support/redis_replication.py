@@ -12,8 +12,9 @@ from tests.support.servers import HOST, POLL_SECONDS, RedisServer
 
 DEADLINE_SECONDS = 60.0
 
-# Without it a primary waits 5 seconds for more replicas before it sends its data to the first.
-_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+# Without the first a primary waits 5 seconds for more replicas before it sends its data to the first of them; without
+# the second one that is stopped waits for those that lag.
+_AT_ONCE = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
 
 
 def redis_node(*arguments: str) -> RedisServer:

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 FOLDER = Path(__file__).parent
 REPOSITORY = FOLDER.parents[1]
 
@@ -24,20 +22,16 @@ def test_types_are_as_asserted() -> None:
     assert check(*files).startswith("Success")
 
 
-@pytest.mark.parametrize(
-    ("line", "error"),
-    [
-        ("assert_type(revalidator.tenant(1), int)", "assert-type"),
-        ("revalidator.tenant(1)  # type: ignore[arg-type]", "unused-ignore"),
-    ],
-)
-def test_wrong_assertion_is_found(line: str, error: str, tmp_path: Path) -> None:
+def test_wrong_assertions_are_found(tmp_path: Path) -> None:
     """A type that is not as asserted is an error, and so is an expected error that is not there."""
     file = tmp_path / "wrong.py"
     file.write_text(
         "from typing import assert_type\n"
         "from cache_revalidate import Revalidator\n"
         "def check(revalidator: Revalidator) -> None:\n"
-        f"    {line}\n"
+        "    assert_type(revalidator.tenant(1), int)\n"
+        "    revalidator.tenant(1)  # type: ignore[arg-type]\n"
     )
-    assert f"[{error}]" in check(file)
+    said = [line for line in check(file).splitlines() if ": error: " in line]
+    assert [line.rpartition("  ")[2] for line in said] == ["[assert-type]", "[unused-ignore]"]
+    assert [line.split(":")[1] for line in said] == ["4", "5"]

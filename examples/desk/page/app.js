@@ -11,6 +11,18 @@ const LISTS = { label: "labels", inbox: "inboxes", team: "teams" };
 const MODELS = Object.keys(LISTS);
 const CHECK_MILLISECONDS = 5000;
 const LOGGED_REQUESTS = 200;
+const LIVE = {
+  connecting: "Connecting…",
+  live: "Live",
+  waiting: "Live, the server is waiting for its data",
+  polling: "Not live: checks every 5 s",
+  off: "Not live: check by hand",
+};
+// The server says something every 15 s; when nothing has come for so long, the connection is dead.
+const SILENT_MILLISECONDS = 40000;
+const LONGEST_PAUSE_MILLISECONDS = 30000;
+// Why the server ends a stream whose ticket can't be looked at again: each minute, and a new ticket is all it takes.
+const LIVED_LONG_ENOUGH = 4410;
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const clone = (template) => $(template).content.firstElementChild.cloneNode(true);
@@ -20,10 +32,13 @@ const panel = (model) => $(`.model[data-model=${model}]`);
 let session = null;
 
 function newSession(token, account) {
-  return { token, account, tokens: {}, seen: {}, held: new Map(), requests: 0, notModified: 0, untouched: 0 };
+  const counts = { requests: 0, notModified: 0, untouched: 0 };
+  // `tokens` are those of the lists that are shown, `seen` the newest in any answer, `told` those pushed and not fetched.
+  return { token, account, tag: null, tokens: {}, seen: {}, told: {}, held: new Map(), hangUp: () => {}, ...counts };
 }
 
 const path = (of, rest) => `/api/v1/accounts/${of.account}/${rest}`;
+const field = (strings) => Object.entries(strings).map(([key, value]) => `${key}="${value}"`).join(", ");
 
 // ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -33,11 +48,14 @@ async function request(of, method, url, body) {
   const held = method === "GET" ? of.held.get(url) : undefined;
   if (held) headers["If-None-Match"] = held.etag;
   // Shown the newest tokens that this page has seen, no worker answers from older ones: one's own write is seen at once.
-  const seen = Object.entries(of.seen).map(([model, token]) => `${model}="${token}"`);
-  if (seen.length) headers["Cache-Keys"] = seen.join(", ");
+  const newest = { ...of.seen };
+  for (const [model, token] of Object.entries(of.told)) if (token > (newest[model] ?? "")) newest[model] = token;
+  if (Object.keys(newest).length) headers["Cache-Keys"] = field(newest);
   if (body) headers["Content-Type"] = "application/json";
   const started = performance.now();
-  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+  const response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store" }).catch(() => {
+    throw new Error("The server does not answer.");
+  });
   const received = await response.arrayBuffer();
   logRequest(of, method, url, response, received.byteLength, performance.now() - started);
   for (const [, model, token] of (response.headers.get("Cache-Keys") ?? "").matchAll(/(\w+)="(\d+)"/g)) {
@@ -91,11 +109,18 @@ function logRequest(of, method, url, response, bytes, milliseconds) {
 /** Ask for the tokens, by model; without their store (503) nobody knows them, and all that is held counts as stale. */
 async function currentTokens(of) {
   try {
-    return (await request(of, "GET", path(of, "cache_keys"))).cache_keys;
+    const { cache_keys: tokens, tag } = await request(of, "GET", path(of, "cache_keys"));
+    adopt(of, tag);
+    return tokens;
   } catch (error) {
     if (error.status === 503) return {};
     throw error;
   }
+}
+
+/** Take over the tag; with another one, all that is held counts as stale. */
+function adopt(of, tag) {
+  if (of.tag !== tag) Object.assign(of, { tag, tokens: {} });
 }
 
 /** Ask for the tokens, then for the lists of `models`: by default those whose token changed. */
@@ -104,28 +129,47 @@ async function revalidate(of, models) {
   if (of !== session) return;
   const changed = MODELS.filter((model) => !tokens[model] || tokens[model] !== of.tokens[model]);
   const known = Object.keys(of.tokens).length > 0;
-  for (const model of MODELS) {
-    $(`[data-testid=token-${model}]`).textContent = tokens[model] ?? "unknown: the store is away";
-    panel(model).classList.toggle("changed", known && changed.includes(model));
-  }
+  for (const model of MODELS) show(model, tokens[model] ?? "unknown: the store is away", known && changed.includes(model));
   for (const model of models ?? changed) {
-    const data = await request(of, "GET", path(of, LISTS[model]));
+    await fetchList(of, model);
     if (of !== session) return;
-    render(of, model, data.payload ?? data);
   }
   of.tokens = tokens;
 }
 
+/** Fetch the lists whose token was pushed and is not that of what is shown; each answer names its own. */
+async function fetchTold(of) {
+  const told = { ...of.told };
+  const changed = MODELS.filter((model) => told[model] && told[model] !== of.tokens[model]);
+  if (changed.length) for (const model of MODELS) panel(model).classList.remove("changed");
+  for (const model of changed) {
+    await fetchList(of, model);
+    if (of !== session) return;
+    of.tokens[model] = of.seen[model];
+    show(model, of.tokens[model], true);
+  }
+  for (const model of MODELS) if (of.told[model] === told[model]) delete of.told[model];
+}
+
+async function fetchList(of, model) {
+  const data = await request(of, "GET", path(of, LISTS[model]));
+  if (of === session) render(of, model, data.payload ?? data);
+}
+
+function show(model, token, isChanged) {
+  $(`[data-testid=token-${model}]`).textContent = token;
+  panel(model).classList.toggle("changed", isChanged);
+}
+
 let queue = Promise.resolve();
 
-/** Run one thing after the other, and say what went wrong. */
-function run(task) {
-  const of = session;
+/** Run one thing after the other, as long as the session lasts, and say what went wrong. */
+function run(task, of = session) {
   queue = queue.then(async () => {
     if (of !== session) return;
     try {
       await task(of);
-      say("");
+      if (task !== fetchTold) say(""); // What comes by itself does not wipe out what was said of somebody's own doing.
     } catch (error) {
       if (of === session) say(error.message);
     }
@@ -146,17 +190,125 @@ const write = (method, rest, body) =>
     await revalidate(of, MODELS);
   });
 
+// ── Live ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Be told of changes for as long as the session lasts; while that can't be had, check every now and then. */
+async function follow(of) {
+  let failures = 0;
+  while (of === session) {
+    const ticket = await ticketOf(of);
+    if (ticket === null) return showLive(of, "off");
+    const end = ticket ? await listen(of, ticket) : "failed";
+    if (end === "renewed") continue;
+    failures = end === "lost" ? 1 : failures + 1;
+    showLive(of, failures < 3 ? "connecting" : "polling");
+    // Not all pages at once: they may all have lost the same server.
+    const pause = Math.min(500 * 2 ** failures, LONGEST_PAUSE_MILLISECONDS) * (0.5 + Math.random() / 2);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+/** Ask for a ticket, which stands for the Authorization that an EventSource can't send; null: there is none for us. */
+async function ticketOf(of) {
+  try {
+    const headers = { Authorization: `Bearer ${of.token}` };
+    const response = await fetch(path(of, "cache_keys/ticket"), { method: "POST", headers });
+    if (response.ok) return (await response.json()).ticket;
+    return response.status < 500 && response.status !== 429 ? null : undefined;
+  } catch {
+    return undefined; // The server is away.
+  }
+}
+
+/** Listen until the stream ends; resolve to "failed" if it never began, "lost", or "renewed" if it is only to begin anew. */
+function listen(of, ticket) {
+  if (of !== session) return "failed";
+  const known = field({ ...(of.tag && { "*tag": of.tag }), ...of.tokens });
+  const stream = new EventSource(`${path(of, "cache_keys/events")}?${new URLSearchParams({ ticket, known })}`);
+  return new Promise((resolve) => {
+    let end = "failed";
+    let silence;
+    of.hangUp = () => {
+      clearTimeout(silence);
+      stream.close();
+      resolve(end);
+    };
+    const hear = (state) => {
+      clearTimeout(silence);
+      silence = setTimeout(of.hangUp, SILENT_MILLISECONDS);
+      if (state) showLive(of, state);
+    };
+    hear();
+    stream.addEventListener("account.cache_invalidated", (event) => {
+      end = "lost";
+      hear("live");
+      take(of, JSON.parse(event.data));
+    });
+    stream.addEventListener("heartbeat", (event) => {
+      hear(JSON.parse(event.data).live ? "live" : "waiting");
+      if (Object.keys(of.told).length) run(fetchTold, of); // what could not be fetched when it was told
+    });
+    // An EventSource would come again by itself, but with the ticket of this time.
+    stream.addEventListener("error", of.hangUp);
+    stream.addEventListener("closed", (event) => {
+      if (end === "lost" && JSON.parse(event.data).code === LIVED_LONG_ENOUGH) end = "renewed";
+      of.hangUp();
+    });
+  });
+}
+
+/** Take in what was told, and fetch it at some moment within `jitter_ms`, so that not all pages ask at the same one. */
+function take(of, { cache_keys: tokens, tag, jitter_ms: jitter }) {
+  adopt(of, tag);
+  Object.assign(of.told, tokens);
+  setTimeout(() => run(fetchTold, of), jitter * Math.random());
+}
+
+function showLive(of, state) {
+  if (of !== session || of.live === state) return;
+  clearInterval(of.polling);
+  if (of.live === "polling") say("");
+  if (state === "polling") of.polling = setInterval(() => run(revalidate, of), CHECK_MILLISECONDS);
+  of.live = state;
+  $("#live").dataset.state = state;
+  $("#live").textContent = LIVE[state];
+}
+
+function leave(of) {
+  clearInterval(of.polling);
+  of.hangUp();
+}
+
 // ── Records ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function render(of, model, records) {
+  const list = $("ul", panel(model));
+  const before = new Map([...list.children].map((item) => [item.dataset.id, item]));
+  const focused = document.activeElement;
   const rows = records.map((record) => row(of, model, record));
-  $("ul", panel(model)).replaceChildren(...rows);
+  list.replaceChildren(...rows);
+  for (const item of rows) if (before.has(item.dataset.id)) handOn(before.get(item.dataset.id), item, focused);
+}
+
+/** Leave a row's successor what somebody is typing: an update that comes by itself must not take it away. */
+function handOn(old, item, focused) {
+  for (const input of old.querySelectorAll("input")) {
+    const heir = $(`[name=${input.name}]`, item);
+    if (input.value !== input.defaultValue) {
+      heir.value = input.value;
+      heir.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    if (input !== focused) continue;
+    heir.focus();
+    if (heir.type === "text") heir.setSelectionRange(input.selectionStart, input.selectionEnd);
+  }
 }
 
 function row(of, model, record) {
   const item = clone(`#${model}-row`);
   const form = $("form", item);
   const rest = `${LISTS[model]}/${record.id}`;
+  item.dataset.id = record.id;
   for (const input of form.querySelectorAll("input")) {
     input.value = input.defaultValue = record[input.name];
   }
@@ -191,6 +343,7 @@ function members(of, inbox, rest) {
 // ── Session ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function begin(token, account) {
+  if (session) leave(session);
   session = token ? newSession(token, account) : null;
   for (const model of MODELS) {
     panel(model).classList.remove("changed");
@@ -204,7 +357,10 @@ function begin(token, account) {
   $("#who").textContent = WHO[token] ?? "";
   $("#account").value = account;
   say("");
-  if (token) check();
+  if (!token) return;
+  const of = session;
+  showLive(of, "connecting");
+  check().then(() => follow(of));
 }
 
 for (const button of document.querySelectorAll("#welcome button")) {

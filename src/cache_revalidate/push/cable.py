@@ -44,6 +44,8 @@ _REASONS: Final = {
     Closing.GOING_AWAY: ("server_restart", True),
     Closing.OLD: ("server_restart", True),
     Closing.STALLED: ("server_restart", True),
+    Closing.TOO_MANY: ("server_restart", True),
+    Closing.FAILED: ("server_restart", True),
     Closing.REFUSED: ("unauthorized", False),
 }
 """What a `disconnect` says, and whether the client is to come again."""
@@ -84,6 +86,7 @@ class Cable(MessageConnection):
     __slots__ = ("_doors", "_idle_since", "_make_door", "_parameter", "_prefixes")
 
     heartbeat: ClassVar[float | None] = _PINGS
+    tells_all: ClassVar[bool] = True  # Chatwoot's client takes a key that is left out for a new one
 
     def __init__(self, board: Switchboard, make_door: Callable[[Mapping[str, object]], Door], parameter: str) -> None:
         super().__init__(board, EVERYONE, SUBPROTOCOL)
@@ -118,25 +121,26 @@ class Cable(MessageConnection):
         parameters = _parameters(identifier)
         door = self._make_door(parameters)
         try:
-            tenant, grant = await self._entered(door, identifier, parameters)
+            tenant, grant = await self._entered(door, parameters)
         except (InvalidTenantError, Refused):
             self.unsubscribe(identifier)
             self._reject(identifier)
+            return
+        # A client that is rejected does not ask again; one that is sent away comes back, when there may be room.
+        if not (self._has_room_for(identifier, tenant) and self._board.identify(self, grant.viewer)):
+            self.close(Closing.TOO_MANY)
             return
         self._say(_dumps({"identifier": identifier, "type": "confirm_subscription"}))
         self.subscribe(tenant, grant, NOTHING_KNOWN, name=identifier)
         self._doors[identifier] = door
         self._prefixes[identifier] = f'{{"identifier":{_dumps(identifier)},"message":'
 
-    async def _entered(self, door: Door, identifier: str, parameters: Mapping[str, object]) -> tuple[str, Grant]:
+    async def _entered(self, door: Door, parameters: Mapping[str, object]) -> tuple[str, Grant]:
         """Return the tenant and who asks; raise `InvalidTenantError` or `Refused`."""
+        if parameters.get("channel") != self._board.settings.channel:
+            raise Refused
         tenant = door.named(parameters.get(self._parameter))
-        if parameters.get("channel") != self._board.settings.channel or not self._has_room_for(identifier, tenant):
-            raise Refused
-        grant = await door.ask(tenant)
-        if not self._board.identify(self, grant.viewer):
-            raise Refused
-        return tenant, grant
+        return tenant, await door.ask(tenant)
 
     def unsubscribe(self, name: str) -> None:
         """End a subscription."""

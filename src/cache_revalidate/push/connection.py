@@ -7,14 +7,19 @@ import asyncio
 import logging
 import random
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cache_revalidate.exceptions import InvalidTenantError, Refused
+from cache_revalidate.push.begun import begun
 from cache_revalidate.push.closing import Closing
 from cache_revalidate.push.subscription import Subscription
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from cache_revalidate.access import Grant
+    from cache_revalidate.push.begun import Rest
     from cache_revalidate.push.door import Door
     from cache_revalidate.push.switchboard import Switchboard
     from cache_revalidate.push.wire import Known, Update
@@ -33,7 +38,8 @@ class Connection(abc.ABC):
     """
 
     __slots__ = (
-        *("_asked_at", "_beat_is_due", "_board", "_dirty", "_ends_at", "_limit", "_notices", "_recheck_at", "_waiter"),
+        *("_asked_at", "_beat_at", "_beat_is_due", "_board", "_context", "_dirty", "_ends_at", "_is_serving"),
+        *("_limit", "_notices", "_recheck_at", "_send", "_waiter"),
         *("closing", "heard_at", "subscriptions", "viewer"),
     )
 
@@ -41,6 +47,8 @@ class Connection(abc.ABC):
     """Whether a client has to answer them: one that does not is not there any more."""
     heartbeat: ClassVar[float | None] = None
     """How often there are any, in seconds, if not as the hub's settings say."""
+    tells_all: ClassVar[bool] = False
+    """Whether each update has all tokens, and not only those that are new."""
 
     def __init__(self, board: Switchboard, viewer: Viewer) -> None:
         now = board.now()
@@ -51,8 +59,12 @@ class Connection(abc.ABC):
         self._board = board
         self._dirty: dict[Subscription, None] = {}
         self._notices: deque[Message] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Rest | None] | None = None
+        self._context: Final = copy_context()
+        self._send: Send
         self._limit = asyncio.timeout(None)
+        self._is_serving = False
+        self._beat_at = now + self._heartbeat
         self._beat_is_due = False
         self._asked_at = now
         self._recheck_at = now + board.settings.recheck
@@ -65,17 +77,40 @@ class Connection(abc.ABC):
         self._dirty[subscription] = None
         self._wake()
 
+    def tell(self, subscription: Subscription) -> None:
+        """Hear that a subscription has something to tell, and tell it at once if nothing else is being sent.
+
+        Nearly all readers take a message without being waited for: to wake the connection's task for each would cost
+        a third of what it costs to send. What has to wait is left to that task, so nobody waits here.
+        """
+        self._dirty[subscription] = None
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self.closing is not None:
+            return  # The task comes to it.
+        if (message := self._next()) is not None:
+            try:
+                rest = begun(self._transmit(message), self._context)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the connection's
+                waiter.set_exception(error)
+            else:
+                if rest is not None or self.closing is not None:
+                    waiter.set_result(rest)
+
     def beat(self, now: float) -> None:
         """Do what is due: called about as often as there are heartbeats, and when a grant expires."""
+        if self.closing is not None:
+            return
         if self.answers_heartbeats and self._is_silent(now):
             self._board.stats.stalled += 1
             self.close(Closing.STALLED)
         elif now >= self._ends_at:
             self.close(Closing.OLD)
         else:
-            if self.heard_at >= self._asked_at:
-                self._asked_at = now
-            self._beat_is_due = True
+            if now >= self._beat_at:
+                if self.heard_at >= self._asked_at:
+                    self._asked_at = now
+                self._beat_is_due = True
+                self._beat_at = max(self._beat_at + self._heartbeat, now)
             self._wake()
             self._set_beat(now)
 
@@ -91,14 +126,16 @@ class Connection(abc.ABC):
         """End the connection soon, and tell the client why."""
         if self.closing is None:
             self.closing = closing
-            self._wake()
-            if self in self._board.sending:
-                self._limit.reschedule(self._board.now() + _GRACE)
+            if self._waiter is not None:
+                self._wake()
+            elif self._is_serving:  # It sends, or asks, and that may take long.
+                self._limit.reschedule(self._board.now() + (0 if closing is Closing.GONE else _GRACE))
 
     def interrupt(self) -> None:
         """End the connection at once: what is being sent is not being read."""
-        self.closing = Closing.STALLED
-        self._board.stats.stalled += 1
+        if self.closing is not Closing.STALLED:
+            self.closing = Closing.STALLED
+            self._board.stats.stalled += 1
         self._board.sending.pop(self, None)
         self._limit.reschedule(self._board.now())
 
@@ -106,67 +143,107 @@ class Connection(abc.ABC):
 
     def subscribe(self, tenant: str, grant: Grant, known: Known, *, name: str | None = None) -> None:
         """Tell the client of a tenant, from what it knows on; if it is told under this name already, begin anew."""
+        if self.closing is not None:
+            return
         name = tenant if name is None else name
-        self.unsubscribe(name)
+        before = self.subscriptions.get(name)
         subscription = Subscription(self, self._board.topic(tenant), name, tenant, known)
         subscription.grant(grant, self._board.tag(grant.viewer), self._board.now())
         self.subscriptions[name] = subscription
         subscription.topic.join(subscription, known)
+        if before is not None:  # and not sooner: its topic goes on if it is the same
+            self._end(before)
         self._set_beat(self._board.now())
 
     def unsubscribe(self, name: str) -> None:
         """End a subscription; its name is that of the tenant, if it was given no other."""
         subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
-            self._dirty.pop(subscription, None)
-            self._board.leave(subscription)
+            self._end(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        self._dirty.pop(subscription, None)
+        self._board.leave(subscription)
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Send and receive until one end closes the connection."""
-        receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
+        self._send = send
         self._board.add(self)
         self._set_beat(self._board.now())
         try:
+            await self._serve_until_closed(receive)
+            await self._part()
+        except asyncio.CancelledError:
+            await self._part()
+            raise
+        finally:
+            # Last of all: who waits until no connection is left waits for the farewells, too.
+            self._board.remove(self)
+
+    async def _serve_until_closed(self, receive: Receive) -> None:
+        receiver = asyncio.get_running_loop().create_task(self._receive_until_gone(receive))
+        try:
             async with self._limit:
-                await self._send_on(send)
+                self._is_serving = True
+                try:
+                    await self._send_on()
+                finally:
+                    self._is_serving = False
         except TimeoutError:
             if not self._limit.expired():
                 raise
-        except OSError:  # so some servers say that the client has gone
-            self.closing = Closing.GONE
+        except asyncio.CancelledError:  # so a server says that it does not wait any longer; what is sent now arrives
+            self.closing = self.closing or Closing.GOING_AWAY
+            raise
         finally:
-            self._board.remove(self)
+            self.closing = self.closing or Closing.FAILED
+            # Before anything else is sent: granian closes no WebSocket that somebody receives from.
             receiver.cancel()
             await asyncio.wait({receiver})
-        if self.closing is not None and self.closing is not Closing.GONE:
-            await self._part(send, self.closing)
 
-    async def _part(self, send: Send, closing: Closing) -> None:
+    async def _part(self) -> None:
+        if self.closing is None or self.closing is Closing.GONE:
+            return
         try:
             async with asyncio.timeout(_GRACE):
-                for message in self._farewell(closing):
-                    await send(message)
+                for message in self._farewell(self.closing):
+                    await self._send(message)
         except (TimeoutError, OSError, RuntimeError):
             pass  # It has gone meanwhile, or reads nothing.
 
-    async def _send_on(self, send: Send) -> None:
-        loop, sending = asyncio.get_running_loop(), self._board.sending
+    async def _send_on(self) -> None:
         while self.closing is None:
-            message = self._next()
-            if message is not None:
-                sending[self] = loop.time()
-                try:
-                    await send(message)
-                finally:
-                    sending.pop(self, None)
-            elif loop.time() >= self._recheck_at:
+            # Before anything is told: who reads slowly enough has always something to be told.
+            if self._board.now() >= self._recheck_at and not self._notices:
                 await self._ask_again()
+            elif (message := self._next()) is not None:
+                await self._send_in_time(self._transmit(message))
             else:
-                self._waiter = loop.create_future()
+                self._waiter = asyncio.get_running_loop().create_future()
                 try:
-                    await self._waiter
+                    rest = await self._waiter
                 finally:
                     self._waiter = None
+                if rest is not None:
+                    await self._send_in_time(rest)
+
+    async def _send_in_time(self, rest: Awaitable[None]) -> None:
+        """Have the board look after how long it takes to send."""
+        now = self._board.now()
+        self._board.sending[self] = now
+        if self.closing is not None:
+            self._limit.reschedule(now + _GRACE)
+        try:
+            await rest
+        finally:
+            self._board.sending.pop(self, None)
+
+    async def _transmit(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError):  # so servers say that the client has gone
+            _logger.debug("A message could not be sent: its client is taken for gone", exc_info=True)
+            self.closing = Closing.GONE
 
     def _next(self) -> Message | None:
         """Return what is to be sent now."""
@@ -193,22 +270,29 @@ class Connection(abc.ABC):
 
     async def _ask_again(self) -> None:
         """Ask once more who may see what the client is told, and end what is refused."""
+        has_refused = False
         for subscription in [*self.subscriptions.values()]:
             door = self._door(subscription)
             grant = await self._asked(door, subscription.tenant) if door.lasts else None
             now = self._board.now()
+            if self.closing is not None:
+                return
+            if self.subscriptions.get(subscription.name) is not subscription:
+                continue  # Its client has ended it meanwhile, or begun anew, which was asked for by itself.
             if grant is not None:
                 subscription.grant(grant, self._board.tag(grant.viewer), now)
             elif not door.lasts and now < subscription.expires_at:
                 self.close(Closing.OLD)
+                return
             else:
+                has_refused = True
                 self._board.stats.expelled += 1
                 self.unsubscribe(subscription.name)
                 self._refused(subscription)
         now = self._board.now()
         self._recheck_at = now + self._board.settings.recheck
         self._set_beat(now)
-        if not self.subscriptions:
+        if has_refused and not self.subscriptions:
             self.close(Closing.REFUSED)
 
     async def _asked(self, door: Door, tenant: str) -> Grant | None:
@@ -227,7 +311,7 @@ class Connection(abc.ABC):
         """Have the board call when the next heartbeat is due, or something else before."""
         expiry = min((each.expires_at for each in self.subscriptions.values()), default=self._ends_at)
         self._recheck_at = min(self._recheck_at, max(expiry, now))
-        self._board.wheel.set(self, min(now + self._heartbeat, self._recheck_at, self._ends_at))
+        self._board.wheel.set(self, min(self._beat_at, self._recheck_at, self._ends_at))
 
     @property
     def _heartbeat(self) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from cache_revalidate.exceptions import ConfigurationError
 from cache_revalidate.http.origin import OriginRule
 from cache_revalidate.push.settings import HubSettings, HubStats
+from cache_revalidate.push.signals import checked_signals, kept_back
 from cache_revalidate.push.switchboard import Switchboard
 from cache_revalidate.revalidator import checked_revalidator
 from cache_revalidate.tickets import Tickets
@@ -20,6 +20,9 @@ from cache_revalidate.tickets import Tickets
 if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Scope, Viewer
+
+_FAREWELL: Final = 0.5
+"""Seconds for which a signal is kept back while connections are closed."""
 
 _LAST: Final = 2.0
 """Seconds for which connections that were closed are waited for when the app ends."""
@@ -61,29 +64,38 @@ class Hub:
         self.settings: Final = settings or HubSettings()
         self.stats: Final = HubStats()
         self._origins = OriginRule(origins)
-        self._signals = tuple(closes_on)
-        self._boards: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()
+        self._signals = checked_signals(closes_on)
+        self._keeping = 0
+        self._kept = ExitStack()
+        # Replaced as a whole, so that a signal or another thread may come at any time.
+        self._boards: Mapping[asyncio.AbstractEventLoop, Switchboard] = {}
+        self._lock = threading.Lock()
         self._is_closed = False
         revalidator.accompany(self.running)
 
     def close(self) -> None:
         """End all connections soon, and open no new ones; from any thread, and from a signal handler."""
         self._is_closed = True
-        for loop, board in [*self._boards.items()]:
-            if not loop.is_closed():
+        for loop, board in self._boards.items():
+            with suppress(RuntimeError):  # It is closed, and nobody listens there any more.
                 loop.call_soon_threadsafe(board.close_all)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Be open inside the block, and close at the end, or when a signal says that it is near."""
+        """Be open inside the block, and close at the end, or when a signal says that it is near.
+
+        Several apps may have one hub: on each event loop, connections end with the last of those that run there.
+        """
         self._is_closed = False
+        board = self.board() if _is_asyncio() else None
+        if board is not None:
+            board.enter()
         try:
-            with self._closed_on_signals():
+            with self._signals_kept_back():
                 yield
         finally:
-            self.close()
-            if board := self._boards.get(asyncio.get_running_loop()):
-                await board.emptied(_LAST)
+            if board is not None:
+                await board.leave_off(_LAST)
 
     def allows(self, scope: Scope) -> bool:
         """Say whether a request's origin may connect."""
@@ -101,12 +113,15 @@ class Hub:
         loop = asyncio.get_running_loop()
         board = self._boards.get(loop)
         if board is None:
-            board = self._boards[loop] = Switchboard(self.revalidator, self.settings, self.stats)
+            board = Switchboard(self.revalidator, self.settings, self.stats)
+            with self._lock:
+                living = {each: other for each, other in self._boards.items() if not each.is_closed()}
+                self._boards = {**living, loop: board}
         return board
 
     def lack(self, board: Switchboard, tenant: str, viewer: Viewer) -> Lack | None:
         """Say why there is no room for a viewer's connection to a tenant, if there is none."""
-        if self._is_closed:
+        if self._is_closed or board.is_closed:
             lack = Lack(503, "The server goes away: connect again.")
         elif self.stats.connections >= self.settings.max_connections:
             lack = Lack(503, "This server holds as many connections as it can.")
@@ -120,28 +135,32 @@ class Hub:
         return lack
 
     @contextmanager
-    def _closed_on_signals(self) -> Iterator[None]:
-        """Close when one of the signals comes, before whoever else handles it does."""
+    def _signals_kept_back(self) -> Iterator[None]:
+        """Keep signals back inside the block: of several, until the last is left, in whatever order that is."""
         if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
             yield
             return
-        before = {number: signal.getsignal(number) for number in self._signals}
-
-        def closing(number: int, frame: Any) -> None:
-            self.close()
-            handler = before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
-            elif handler == signal.SIG_DFL:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-
-        for number, handler in before.items():
-            if handler is not None and handler != signal.SIG_IGN:
-                signal.signal(number, closing)
+        self._keeping += 1
+        if self._keeping == 1:
+            self._kept.enter_context(kept_back(self._signals, self._close_on_signal))
         try:
             yield
         finally:
-            for number, handler in before.items():
-                if signal.getsignal(number) is closing:
-                    signal.signal(number, handler)
+            self._keeping -= 1
+            if not self._keeping:
+                self._kept.close()
+
+    def _close_on_signal(self) -> Coroutine[Any, Any, None] | None:
+        """Close; return what is to be waited for, if there is anybody to be told."""
+        self.close()
+        board = self._boards.get(asyncio.get_running_loop()) if _is_asyncio() else None
+        return board.emptied(_FAREWELL) if board is not None and self.stats.connections else None
+
+
+def _is_asyncio() -> bool:
+    """Say whether this runs on asyncio: on trio an app can run, and nobody connect."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cache_revalidate.types import Message, Receive, Scope, Send, Viewer
 
 _BURST: Final = 10.0
-"""For how many seconds' worth of messages may come at once."""
+"""For how many seconds' worth of messages may come at once, if not as many as there may be subscriptions."""
 
 
 class MessageConnection(Connection):
@@ -24,7 +24,7 @@ class MessageConnection(Connection):
 
     def __init__(self, board: Switchboard, viewer: Viewer, subprotocol: str | None = None) -> None:
         super().__init__(board, viewer)
-        self._allowed = _BURST * board.settings.max_messages
+        self._allowed = self._most_at_once()
         self._allowed_at = board.now()
         accepted: Message = {"type": "websocket.accept"}
         if subprotocol is not None:
@@ -63,9 +63,13 @@ class MessageConnection(Connection):
 
     def _may_send(self) -> bool:
         now, rate = self._board.now(), self._board.settings.max_messages
-        self._allowed = min(_BURST * rate, self._allowed + rate * (now - self._allowed_at)) - 1
+        self._allowed = min(self._most_at_once(), self._allowed + rate * (now - self._allowed_at)) - 1
         self._allowed_at = now
         return self._allowed >= 0
+
+    def _most_at_once(self) -> float:
+        settings = self._board.settings
+        return max(_BURST * settings.max_messages, settings.max_subscriptions + 1.0)
 
     def _fail(self, closing: Closing, detail: str) -> None:
         """Say what is wrong, and end the connection."""
@@ -93,7 +97,7 @@ def close_message(closing: Closing) -> Message:
 
 async def deny(answer: Answer, scope: Scope, send: Send) -> None:
     """Refuse a WebSocket before it is accepted: with an answer, where the server can send one, else by a plain 403."""
-    if "websocket.http.response" in scope.get("extensions", {}):
+    if "websocket.http.response" in (scope.get("extensions") or ()):
         start, body = answer.messages("GET")
         await send({**start, "type": "websocket.http.response.start"})
         await send({**body, "type": "websocket.http.response.body"})

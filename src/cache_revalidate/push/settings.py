@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cache_revalidate.exceptions import ConfigurationError
-from cache_revalidate.push.wire import DEFAULT_EVENT
+from cache_revalidate.push.wheel import SLOT
+from cache_revalidate.push.wire import DEFAULT_EVENT, HEARTBEAT
 
 _DAY: Final = 86_400.0
 _LONGEST_NAME: Final = 128
+_RESERVED: Final = frozenset((HEARTBEAT, "closed", "refused", "error", "open"))
+"""What our other events go by, and those that an EventSource has of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,33 +53,30 @@ class HubSettings:
     max_message: int = 16 * 1024
     """The longest message of a client, in characters."""
     max_messages: float = 5.0
-    """How many messages a second a client may send for long; ten seconds' worth may come at once."""
+    """How many messages a second a client may send for long; ten seconds' worth may come at once, or as many as
+    there may be subscriptions: so many a client sends when it connects."""
 
     def __post_init__(self) -> None:
         """Check everything."""
-        name = self.event
-        if (
-            not isinstance(name, str)
-            or not 0 < len(name) <= _LONGEST_NAME
-            or not name.isascii()
-            or not name.isprintable()
-        ):
-            raise ConfigurationError(
-                f"event {name!r:.60} can't be an event's name: use printable ASCII, {DEFAULT_EVENT} say."
-            )
+        _check_names(self.event, self.channel)
         for option in ("heartbeat", "send_timeout", "max_age", "recheck", "reread", "poll"):
-            _check(option, getattr(self, option), above=0.0)
+            _check(option, getattr(self, option))
         for option in ("spread", "max_spread"):
-            _check(option, getattr(self, option), above=-1.0)
+            _check(option, getattr(self, option), may_be_zero=True)
         for option in ("max_connections", "max_per_tenant", "max_per_viewer", "max_subscriptions", "max_message"):
             value = getattr(self, option)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{option} {value!r} is not a number from 1 on.")
-        _check("max_messages", self.max_messages, above=0.0)
+        _check("max_messages", self.max_messages)
+        if self.max_messages * max(self.heartbeat, SLOT) < 1:
+            raise ConfigurationError(
+                f"max_messages {self.max_messages!r} a second are fewer than the answers to a heartbeat every "
+                f"{self.heartbeat:g} s."
+            )
         if not isinstance(self.retry, tuple) or len(self.retry) != 2:  # noqa: PLR2004
             raise ConfigurationError(f"retry {self.retry!r} is not two numbers of seconds: retry=(1.0, 5.0), say.")
         for seconds in self.retry:
-            _check("retry", seconds, above=0.0)
+            _check("retry", seconds)
         if self.retry[0] > self.retry[1]:
             raise ConfigurationError(f"retry {self.retry!r} has the larger number first.")
 
@@ -107,6 +107,24 @@ class HubStats:
     """Connections or subscriptions that were ended because `authorize` refused when it was asked again."""
 
 
-def _check(option: str, value: object, *, above: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= _DAY:
-        raise ConfigurationError(f"{option} {value!r} is not a number above {max(above, 0):g}, up to {_DAY:g}.")
+def _check_names(event: object, channel: object) -> None:
+    is_name = isinstance(event, str) and 0 < len(event) <= _LONGEST_NAME and event.isascii() and event.isprintable()
+    if not is_name:
+        raise ConfigurationError(
+            f"event {event!r:.60} can't be an event's name: use printable ASCII, {DEFAULT_EVENT} say."
+        )
+    if event in _RESERVED:
+        raise ConfigurationError(f"event {event!r} is the name of another event: {DEFAULT_EVENT} is none.")
+    if not isinstance(channel, str) or not channel:
+        raise ConfigurationError(f"channel {channel!r:.60} is not the name of a channel: RoomChannel is one.")
+
+
+def _check(option: str, value: object, *, may_be_zero: bool = False) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not (_is_time(value) or (may_be_zero and value == 0)):
+        least = "from 0" if may_be_zero else "above 0,"
+        raise ConfigurationError(f"{option} {value!r} is not a number {least} up to {_DAY:g}.")
+
+
+def _is_time(seconds: Any) -> bool:
+    return bool(0 < seconds <= _DAY)

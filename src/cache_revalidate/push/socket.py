@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from cache_revalidate.answer import Answer
-from cache_revalidate.exceptions import InvalidTenantError, Refused
+from cache_revalidate.exceptions import InvalidTenantError
 from cache_revalidate.push.closing import Closing
 from cache_revalidate.push.endpoint import PushEndpoint
 from cache_revalidate.push.messages import MessageConnection, close_message, deny, text_message
@@ -69,18 +69,23 @@ class Socket(MessageConnection):
     async def _subscribe(self, message: dict[str, Any]) -> None:
         try:
             tenant = self._named(message)
-            if not self._has_room_for(tenant, tenant):
-                self._fail(Closing.TOO_MANY, "More subscriptions than are taken.")
-                return
-            # Whom the path's tenant has let in has just been asked for.
-            grant, self._grant = self._grant if tenant == self._tenant else None, None
-            self.subscribe(
-                tenant, grant or await self._own_door.ask(tenant), known_of_json(message.get("known"), self._models)
-            )
         except InvalidTenantError as error:
             self._fail(Closing.MISUNDERSTOOD, str(error))
-        except Refused:
+            return
+        # Whom the path's tenant has let in has just been asked for.
+        grant, self._grant = self._grant if tenant == self._tenant else None, None
+        grant = grant or await self._asked(self._own_door, tenant)
+        if grant is None:
+            self.unsubscribe(tenant)
             self._say_refused(tenant)
+        elif self._has_room_for(tenant, tenant):  # Nobody else is told whether there is.
+            self.subscribe(tenant, grant, known_of_json(message.get("known"), self._models))
+        else:
+            self._fail(Closing.TOO_MANY, "More subscriptions than are taken.")
+
+    async def _ask_again(self) -> None:
+        self._grant = None
+        await super()._ask_again()
 
     def _named(self, message: dict[str, Any]) -> str:
         return self._own_door.named(message["account_id"]) if "account_id" in message else self._tenant

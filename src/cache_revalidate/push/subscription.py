@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 class Owner(Protocol):
     """A connection, as its subscriptions see it."""
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether each update has all tokens, and not only those that are new."""
+
     def mark(self, subscription: Subscription) -> None:
         """Hear that a subscription may have something to tell."""
+
+    def tell(self, subscription: Subscription) -> None:
+        """Hear the same, and tell it at once if possible."""
 
 
 class Subscription:
@@ -40,7 +47,8 @@ class Subscription:
         """Take note of until when the tenant may be seen, by the event loop's clock; with another tag, begin anew."""
         if self.tag and tag != self.tag:
             self._number = -1
-            self.wake()
+            if self._has_begun:
+                self._owner.mark(self)
         self.tag, self.expires_at = tag, now + (grant.expires_at - time.time())
 
     def begin(self) -> None:
@@ -48,14 +56,16 @@ class Subscription:
         self._has_begun = True
         self._owner.mark(self)
 
-    def wake(self) -> None:
+    def tell(self) -> None:
         """Hear that the topic has news."""
         if self._has_begun:
-            self._owner.mark(self)
+            self._owner.tell(self)
 
     def update(self) -> Update | None:
         """Return what is to be told now, if anything is."""
-        if self._number >= 0:
+        if self._number == self.topic.number:
+            return None
+        if self._number >= 0 and not self._owner.tells_all:
             self._number, update = self.topic.since(self._number, self.tag)
             return update
         self._number, first = self.topic.first(self.tag, self.known)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from cache_revalidate.push.closing import Closing
 from cache_revalidate.push.topic import Topic
-from cache_revalidate.push.wheel import Wheel
+from cache_revalidate.push.wheel import SLOT, Wheel
 from cache_revalidate.types import EVERYONE
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cache_revalidate.revalidator import Revalidator
     from cache_revalidate.types import Viewer
 
-_TICK: Final = 1.0
 
 _READS_AT_ONCE: Final = 16
 """How many topics read at a time, so that what the app itself reads does not have to queue behind them."""
@@ -49,7 +48,7 @@ class Member(Protocol):
 
 
 class Switchboard:
-    """Knows who listens to what on one event loop, and looks every second after those who need it."""
+    """Knows who listens to what on one event loop, and looks after those who need it."""
 
     def __init__(self, revalidator: Revalidator, settings: HubSettings, stats: HubStats) -> None:
         self.settings: Final = settings
@@ -66,6 +65,9 @@ class Switchboard:
         self._ticker: asyncio.Task[None] | None = None
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+        self._apps = 0
+        self.is_closed = False
+        """Whether no app runs any more of those that have run here."""
 
     def now(self) -> float:
         """Return the time by the event loop's clock, in seconds."""
@@ -142,6 +144,23 @@ class Switchboard:
         for connection in [*self._connections]:
             connection.close(Closing.GOING_AWAY)
 
+    def enter(self) -> None:
+        """Hear that an app begins to run here."""
+        self._apps += 1
+        self.is_closed = False
+
+    async def leave_off(self, seconds: float) -> None:
+        """Hear that an app ends; with the last, end all connections, and wait until they are gone, if not too long."""
+        self._apps -= 1
+        if self._apps > 0:
+            return
+        self.is_closed = True
+        self.close_all()
+        await self.emptied(seconds)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+
     async def emptied(self, seconds: float) -> None:
         """Wait until all connections are gone, so long at the most."""
         try:
@@ -149,12 +168,10 @@ class Switchboard:
                 await self._is_empty.wait()
         except TimeoutError:
             pass
-        if self._ticker is not None:
-            self._ticker.cancel()
 
     async def _tick_on(self) -> None:
         while self._connections:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(SLOT)
             now = self.now()
             for connection in _stalled(self.sending, now - self.settings.send_timeout):
                 connection.interrupt()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
+
+SLOT: Final = 0.5
+"""How much later than it was set for an item may come up, in seconds."""
 
 
 class Wheel(Generic[ItemT]):
@@ -15,9 +18,9 @@ class Wheel(Generic[ItemT]):
         self._slot_of: dict[ItemT, int] = {}
 
     def set(self, item: ItemT, due: float) -> None:
-        """Have an item come up at `due`, or up to a second later."""
+        """Have an item come up at `due`, or up to one slot later."""
         self.discard(item)
-        slot = self._slot_of[item] = int(due) + 1
+        slot = self._slot_of[item] = int(due / SLOT) + 1
         self._slots.setdefault(slot, {})[item] = None
 
     def discard(self, item: ItemT) -> None:
@@ -31,7 +34,11 @@ class Wheel(Generic[ItemT]):
 
     def due(self, now: float) -> list[ItemT]:
         """Take out the items whose time has come, earliest first."""
-        found = [item for slot in sorted(slot for slot in self._slots if slot <= now) for item in self._slots.pop(slot)]
+        found = [
+            item
+            for slot in sorted(slot for slot in self._slots if slot * SLOT <= now)
+            for item in self._slots.pop(slot)
+        ]
         for item in found:
             del self._slot_of[item]
         return found

@@ -24,6 +24,9 @@ HEARTBEAT: Final = "heartbeat"
 _TAG_KEY: Final = "*tag"
 """Stands for the tag in a field of tokens; no model is called so."""
 
+_LONGEST_TAG: Final = 64
+"""More than any tag has; what a client shows is kept until it is told something."""
+
 _EXACT_DIGITS: Final = 15
 """How many digits a JSON number may have that every reader takes for the same (RFC 8259 section 6)."""
 
@@ -41,21 +44,20 @@ NOTHING_KNOWN: Final = Known({}, None)
 
 def known_of_field(field: bytes, models: Collection[str]) -> Known:
     """Return what a field in the form of `tokens_field` shows; a malformed one shows nothing."""
-    return _known(cache_keys(field), models, _TAG_KEY)
+    shown = cache_keys(field)
+    return _known(shown, models, shown.get(_TAG_KEY))
 
 
 def known_of_json(shown: object, models: Collection[str]) -> Known:
     """Return what a JSON value `{"cache_keys": {…}, "tag": "…"}` shows; anything else shows nothing."""
     if not isinstance(shown, dict) or not isinstance(tokens := shown.get("cache_keys"), dict):
         return NOTHING_KNOWN
-    tag = shown.get("tag")
-    known = _known(tokens, models, None)
-    return Known(known.tokens, tag if isinstance(tag, str) else None)
+    return _known(tokens, models, shown.get("tag"))
 
 
-def _known(shown: Mapping[str, Any], models: Collection[str], tag_key: str | None) -> Known:
-    tokens = {model: token for model in models if isinstance(token := shown.get(model), str) and is_token(token)}
-    return Known(tokens, None if tag_key is None else shown.get(tag_key))
+def _known(shown: Mapping[str, Any], models: Collection[str], tag: object) -> Known:
+    tokens = {model: token for model in models if is_token(token := shown.get(model))}
+    return Known(tokens, tag if isinstance(tag, str) and len(tag) <= _LONGEST_TAG else None)
 
 
 def tokens_field(tokens: Tokens, tag: str) -> str:

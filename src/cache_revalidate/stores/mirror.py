@@ -245,8 +245,12 @@ class _Entry:
             line, held = self._known
             known = dict(held)
             for model, token in tokens.items():
-                if not token or (is_answer and model in known and token < known[model][0]):
+                if not token:
                     known.pop(model, None)
+                elif is_answer and model in known and token < known[model][0]:
+                    known.pop(model)
+                    for reading in self._readings:  # which may have been answered before the larger one was
+                        reading.dropped.add(model)
                 elif model in known and token > known[model][0]:
                     known[model] = (token, known[model][1])
             self._known = (line, known)
