@@ -14,7 +14,7 @@ the handler's dependencies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
@@ -24,30 +24,33 @@ from cache_revalidate.declaration import Declaration
 from cache_revalidate.endpoints import DEFAULT_KEYS_PATH, KEYS_CACHE_CONTROL, CacheKeys, KeysEndpoint
 from cache_revalidate.exceptions import ConfigurationError, InvalidTenantError, Refused, UnknownModelError
 from cache_revalidate.exchange import CONDITIONAL_METHODS, SAFE_METHODS, Exchange
-from cache_revalidate.http.headers import joined
 from cache_revalidate.http.vary import vary_names
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.policy import DEFAULT_VARY, CachePolicy
+from cache_revalidate.push.endpoints import hub_of
+from cache_revalidate.push.hub import Hub  # noqa: TC001 - which the config's type hints name
 from cache_revalidate.revalidator import Revalidator, checked_revalidator
 
 try:
-    from litestar import Request, Response
+    from litestar import Request, Response  # noqa: TC002 - which Litestar reads
     from litestar.di import Provide
     from litestar.handlers import HTTPRouteHandler
     from litestar.middleware import DefineMiddleware
     from litestar.openapi.datastructures import ResponseSpec
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
-    from litestar.routes import HTTPRoute
+    from litestar.routes import HTTPRoute, WebSocketRoute
+
+    from cache_revalidate.litestar_push import EventsHandler, FirstMiddleware, PushHandlers, problems
+    from cache_revalidate.litestar_response import AnswerResponse
 except ImportError as error:
     raise ImportError('Litestar 2.17 or newer is needed: pip install "cache-revalidate[litestar]"') from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from litestar import Litestar
     from litestar.config.app import AppConfig
     from litestar.dto import AbstractDTO
-    from litestar.response.base import ASGIResponse
+    from litestar.handlers import BaseRouteHandler
     from litestar.routes import BaseRoute
     from litestar.types import AsyncAnyCallable
     from litestar.types import Message as LitestarMessage
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
 
 OPT_KEY: Final = "revalidate"
 """The key in a handler's `opt`: the models that its answers depend on, a `CachePolicy`, or None for undeclared."""
+
+_UNCOMPRESSED: Final = "cache_revalidate_uncompressed"
+"""The key in a handler's `opt` that has Litestar not compress, where the app names none."""
 
 _KEYS_PROBLEMS: Final = {
     401: "The caller is not signed in",
@@ -98,14 +104,10 @@ class RevalidateConfig:
     dependency_key: str = "revalidator"
     """The name under which handlers are given the revalidator."""
 
-
-@dataclass
-class Problem:
-    """Why the keys endpoint gives no keys (RFC 9457)."""
-
-    title: str
-    status: int
-    detail: str
+    push: Hub | bool = True
+    """What pushes changes, by `events` and `socket` below the keys endpoint, and `ticket` if the hub has any: a `Hub`
+    of your own, True for one with all defaults, False for none. For a router of your own, `plugin.push_handlers(path)`
+    are to be put there."""
 
 
 class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
@@ -126,6 +128,14 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         self._endpoint: Final = KeysEndpoint(
             config.revalidator, cache_control=config.keys_cache_control, vary=self._vary
         )
+        self.hub: Final = hub_of(self._revalidator, config.push)
+        """The hub that pushes, if there is one."""
+        self._push: Final = (
+            None
+            if self.hub is None
+            else PushHandlers(self.hub, viewer=self._viewer, tenant=config.tenant, vary=self._vary)
+        )
+        self._uncompressed = _UNCOMPRESSED
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the middleware, the lifespan, the dependency and the keys endpoint to the app."""
@@ -134,13 +144,17 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.middleware.insert(
             0, DefineMiddleware(cast("Any", OutgoingMiddleware), revalidator=self._revalidator)
         )
+        if self._push is not None:
+            app_config.middleware.insert(0, DefineMiddleware(cast("Any", FirstMiddleware), handlers=self._push))
         app_config.after_exception.insert(0, _withdraw)
-        app_config.plugins.append(_LastHook())
+        app_config.plugins.append(_LastHook(self))
         app_config.lifespan.append(self._revalidator.lifespan)
         app_config.dependencies[self.config.dependency_key] = Provide(lambda: self._revalidator, sync_to_thread=False)
         app_config.signature_namespace["Revalidator"] = Revalidator
         if self.config.keys_path is not None:
             app_config.route_handlers.append(self.keys_handler(self.config.keys_path))
+            if self._push is not None:
+                app_config.route_handlers.extend(self._push.below(self.config.keys_path))
         return app_config
 
     def keys_handler(self, path: str) -> HTTPRouteHandler:
@@ -149,7 +163,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         # Not a method: Litestar copies a router's handlers deeply, and a method would take the store along.
         async def cache_keys(request: Request[Any, Any, Any]) -> Response[CacheKeys]:
             answer = await self._endpoint.answer(_scope_of(request), partial(self._caller, request))
-            return _AnswerResponse(answer, request)
+            return AnswerResponse(answer, request)
 
         return _KeysHandler(
             path,
@@ -159,22 +173,43 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
             response_description="The tokens, and the tag that is a part of each validator",
             responses={
                 304: ResponseSpec(None, description="What the client holds is current"),
-                **{
-                    status: ResponseSpec(Problem, description=description, media_type="application/problem+json")
-                    for status, description in _KEYS_PROBLEMS.items()
-                },
+                **problems(_KEYS_PROBLEMS),
             },
         )(cache_keys)
 
+    def push_handlers(self, keys_path: str) -> list[BaseRouteHandler]:
+        """Return the handlers that push, to be registered with that of the keys endpoint: below the same path.
+
+        Raises `ConfigurationError` if there is no hub.
+        """
+        if self._push is None:
+            raise ConfigurationError("There is no hub to push by: leave push=False out of the RevalidateConfig.")
+        return self._push.below(keys_path)
+
     def receive_route(self, route: BaseRoute) -> None:
         """Have the handlers of a route that was registered revalidated, if they are declared."""
+        if isinstance(route, WebSocketRoute) and self._is_push(route.route_handler):
+            self._check_tenant(route, "the socket that pushes")
         if not isinstance(route, HTTPRoute):
             return
         for handler in route.route_handlers:
             if isinstance(handler, _KeysHandler):
                 self._check_tenant(route, "the keys endpoint")
+            elif self._is_push(handler):
+                self._check_tenant(route, "an endpoint that pushes")
+                if isinstance(handler, EventsHandler):
+                    handler.opt[self._uncompressed] = True
             elif handler.http_methods != {"OPTIONS"}:
                 self._receive_handler(route, handler)
+
+    def _is_push(self, handler: BaseRouteHandler) -> bool:
+        return self._push is not None and self._push.endpoint(handler) is not None
+
+    def _spare_streams(self, app_config: AppConfig) -> None:
+        """Have Litestar not compress what would then come late."""
+        if compression := app_config.compression_config:
+            self._uncompressed = compression.exclude_opt_key or _UNCOMPRESSED
+            app_config.compression_config = replace(compression, exclude_opt_key=self._uncompressed)
 
     def _tenant_of(self, request: Request[Any, Any, Any]) -> str:
         return self._revalidator.tenant(request.path_params[self.config.tenant])
@@ -217,7 +252,7 @@ class RevalidatePlugin(InitPlugin, ReceiveRoutePlugin):
         except (ConfigurationError, UnknownModelError) as error:
             raise ConfigurationError(f"opt={{'revalidate': {declared!r}}} of the handler {handler}: {error}") from error
 
-    def _check_tenant(self, route: HTTPRoute, what: str) -> None:
+    def _check_tenant(self, route: BaseRoute, what: str) -> None:
         name = self.config.tenant
         parameter = route.path_parameters.get(name)
         if parameter is None:
@@ -248,7 +283,7 @@ class _BeforeHandler:
         if request.method not in CONDITIONAL_METHODS:
             self._note_write(request)
         elif self._declaration is not None and (answer := await self._decide(self._declaration, request)):
-            return _AnswerResponse(answer, request)
+            return AnswerResponse(answer, request)
         return None
 
     async def _decide(self, declaration: Declaration, request: Request[Any, Any, Any]) -> Answer | None:
@@ -272,48 +307,23 @@ class _BeforeHandler:
 
 
 class _LastHook(InitPlugin):
-    """Adds the hook that names a commit's tokens after that of the plugin which commits.
+    """Does what comes after all other plugins: one of them may add its own part by way of yet another one.
 
-    A plugin of its own, because such a plugin may add its hook by way of another one, as advanced-alchemy's does.
+    The hook that names a commit's tokens comes after that of the plugin which commits, as advanced-alchemy's does.
     """
 
+    def __init__(self, plugin: RevalidatePlugin) -> None:
+        self._plugin = plugin
+
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add the hook."""
+        """Add the hook, and see to the compression."""
         app_config.before_send.append(_name_minted)
+        self._plugin._spare_streams(app_config)
         return app_config
 
 
 class _KeysHandler(HTTPRouteHandler):
     """The keys endpoint, told apart by its class when its route is received."""
-
-
-class _AnswerResponse(Response[Any]):
-    """An answer of the library's own, as Litestar sends it: its headers win over those that the app's layers add."""
-
-    def __init__(self, answer: Answer, request: Request[Any, Any, Any]) -> None:
-        super().__init__(
-            answer.body_for(request.method),
-            status_code=answer.status,
-            headers={
-                name.decode(): (joined(answer.headers, name) or b"").decode("latin-1") for name, _ in answer.headers
-            },
-        )
-
-    def to_asgi_response(
-        self,
-        app: Litestar | None,
-        request: Request[Any, Any, Any],
-        *,
-        headers: dict[str, str] | None = None,
-        **layered: Any,
-    ) -> ASGIResponse:
-        """Create the response for ASGI."""
-        return super().to_asgi_response(
-            app,
-            request,
-            headers={name: value for name, value in (headers or {}).items() if name.lower() not in self.headers},
-            **layered,
-        )
 
 
 def _scope_of(request: Request[Any, Any, Any]) -> Scope:
@@ -334,7 +344,7 @@ def _sparing_answers(dto: type[AbstractDTO[Any]]) -> type[AbstractDTO[Any]]:
 
     class SparingAnswers(dto):  # type: ignore[valid-type, misc]
         def data_to_encodable_type(self, data: Any) -> Any:
-            return data if isinstance(data, _AnswerResponse) else super().data_to_encodable_type(data)
+            return data if isinstance(data, AnswerResponse) else super().data_to_encodable_type(data)
 
     return SparingAnswers
 

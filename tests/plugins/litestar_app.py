@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from litestar import Litestar, Request, Response, Router, get, post, route
+from litestar.config.compression import CompressionConfig
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException, NotFoundException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
@@ -13,7 +14,8 @@ from litestar.params import FromPath
 from litestar.response import File, Stream
 
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
-from tests.plugins.desk import Desk, NumberedSessions, SorryError
+from cache_revalidate.types import ASGIApp
+from tests.plugins.desk import Backstage, Desk, NumberedSessions, SorryError
 
 PREFIX = "/api/v1/accounts/{account_id:int}"
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
@@ -60,8 +62,10 @@ def apologise(request: AnyRequest, error: SorryError) -> Response[dict[str, bool
     return Response({"sorry": True})
 
 
-def make_app(desk: Desk) -> Litestar:
-    """Return the app around a desk."""
+def make_app(  # noqa: C901 - one handler after another
+    desk: Desk, *, guards_push: bool = False, compression: CompressionConfig | None = None
+) -> Litestar:
+    """Return the app around a desk; the endpoints of push stand by the keys endpoint's, or in the guarded router."""
 
     @route("/labels", http_method=["GET", "HEAD"])
     async def labels(request: AnyRequest, account_id: FromPath[int]) -> dict[str, object]:
@@ -100,26 +104,42 @@ def make_app(desk: Desk) -> Litestar:
     async def sorry() -> None:
         raise SorryError
 
+    keys_path = None if guards_push else f"{PREFIX}/cache_keys"
+    plugin = RevalidatePlugin(
+        RevalidateConfig(desk.revalidator, viewer=agent_of_account, push=desk.hub, keys_path=keys_path)
+    )
+    router = Router(
+        PREFIX,
+        route_handlers=[labels, create_label, stream, file, session, bumping, broken, missing, sorry],
+        guards=[agents_only],
+        opt={"revalidate": ["label"]},
+    )
+    if guards_push:
+        for handler in (plugin.keys_handler("/cache_keys"), *plugin.push_handlers("/cache_keys")):
+            router.register(handler)
     return Litestar(
-        route_handlers=[
-            Router(
-                PREFIX,
-                route_handlers=[labels, create_label, stream, file, session, bumping, broken, missing, sorry],
-                guards=[agents_only],
-                opt={"revalidate": ["label"]},
-            )
-        ],
+        route_handlers=[router],
         middleware=[
             CookieBackendConfig(secret=b"not a secret, 16").middleware,
             DefineMiddleware(cast("Any", NumberedSessions)),
             DefineMiddleware(BearerAuthentication, desk=desk),
         ],
         exception_handlers={SorryError: apologise},
-        plugins=[RevalidatePlugin(RevalidateConfig(desk.revalidator, viewer=agent_of_account))],
+        compression_config=compression,
+        plugins=[plugin],
         logging_config=None,
     )
 
 
-def serve() -> Litestar:
-    """Return an app for a server to run."""
-    return make_app(Desk(Path(__file__)))
+def serve() -> ASGIApp:
+    """Return an app for a server to run, which compresses what it can."""
+    desk = Desk(Path(__file__))
+    app = make_app(desk, compression=CompressionConfig(backend="gzip", minimum_size=1))
+    return Backstage(cast("ASGIApp", app), desk)
+
+
+def serve_guarded() -> ASGIApp:
+    """Return an app whose endpoints of push are guarded, and which has a name of its own for what is not compressed."""
+    desk = Desk(Path(__file__))
+    compression = CompressionConfig(backend="gzip", minimum_size=1, exclude_opt_key="plain")
+    return Backstage(cast("ASGIApp", make_app(desk, guards_push=True, compression=compression)), desk)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from cache_revalidate.answer import Answer, problem
 from cache_revalidate.endpoints import refusal
 from cache_revalidate.exceptions import InvalidTenantError, Refused
+from cache_revalidate.push.door import query_value
 
 if TYPE_CHECKING:
     from cache_revalidate.access import Grant
@@ -30,9 +31,16 @@ class PushEndpoint:
 
     name: ClassVar[str]
     """What routes to it are called, where a framework has names for them."""
+    takes_tickets: ClassVar[bool] = True
+    """Whether a ticket in the query lets a caller in."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+
+    def decides_alone(self, scope: Scope) -> bool:
+        """Say whether nobody has to be asked who calls: their origin may not, whoever it is, or they show a ticket."""
+        shows_ticket = self.takes_tickets and self._hub.tickets is not None and query_value(scope, "ticket") is not None
+        return shows_ticket or not self._hub.allows(scope)
 
     async def run(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request or a WebSocket, whoever it is that asks."""

@@ -97,9 +97,13 @@ class Hub:
             if board is not None:
                 await board.leave_off(_LAST)
 
-    def admits(self, scope: Scope) -> bool:
+    def allows(self, scope: Scope) -> bool:
         """Say whether a request's origin may connect."""
-        if self._origins.allows(scope):
+        return self._origins.allows(scope)
+
+    def admits(self, scope: Scope) -> bool:
+        """Say the same, and count who may not."""
+        if self.allows(scope):
             return True
         self.stats.refused += 1
         return False

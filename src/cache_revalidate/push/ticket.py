@@ -21,6 +21,7 @@ class TicketEndpoint(PushEndpoint):
     """Answers a POST with `{"ticket": "…", "expires_in": 30}`, in seconds."""
 
     name: ClassVar[str] = "cache_ticket"
+    takes_tickets: ClassVar[bool] = False
 
     def __init__(self, hub: Hub, tickets: Tickets) -> None:
         super().__init__(hub)
