@@ -70,6 +70,22 @@ async def test_closing_does_not_wait_for_readers(desk: Desk, clock: Clock) -> No
     assert client.task.done()
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_may_come_at_any_moment(desk: Desk, clock: Clock, turns: int) -> None:
+    """However far a change has come on its way to a reader that takes nothing, closing is not held up."""
+    client = Client(desk.app(), stream_scope())
+    await settle()
+    client.gate.clear()
+    await desk.revalidator.bump(1, "label")
+    await settle(turns)
+    desk.hub.close()
+    await settle()
+    for _ in range(2):
+        await clock.forward(1.1)
+    assert client.task.done()
+    assert (desk.hub.stats.connections, desk.hub.board().sending) == (0, {})
+
+
 async def test_a_hub_closes_from_any_thread(desk: Desk) -> None:
     """What closes it may be a thread of the app's."""
     client = Client(desk.app(), stream_scope())
