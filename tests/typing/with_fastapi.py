@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Header
 
-from cache_revalidate import CacheControl, Revalidator
+from cache_revalidate import CacheControl, Hub, Revalidator
 from cache_revalidate.fastapi import Fresh
 
 app = FastAPI()
@@ -24,6 +24,9 @@ Fresh(revalidator, viewer="agent")  # type: ignore[arg-type]
 
 assert_type(fresh.install(app), None)
 assert_type(fresh.keys_router(), APIRouter)
+fresh.install(app, push=Hub(revalidator))
+fresh.keys_router(push=False)
+fresh.keys_router(push="hub")  # type: ignore[arg-type]
 
 
 @app.get("/accounts/{account_id}/labels", dependencies=[Depends(fresh("label", cache_control=CacheControl()))])

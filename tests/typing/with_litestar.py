@@ -3,9 +3,9 @@
 from typing import Any, assert_type
 
 from litestar import Litestar, Request, Router, get
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from cache_revalidate import EVERYONE, CacheControl, CachePolicy, Grant, Revalidator, Viewer, allow_everyone
+from cache_revalidate import EVERYONE, CacheControl, CachePolicy, Grant, Hub, Revalidator, Viewer, allow_everyone
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 
 revalidator = Revalidator(["label"])
@@ -33,13 +33,16 @@ def whole_number(request: Request[Any, Any, Any], tenant: str) -> int:
 
 RevalidateConfig(revalidator, viewer=anyone, keys_cache_control=CacheControl(max_age=5), vary=["X-Agent"])
 RevalidateConfig(revalidator, viewer=until)
-RevalidateConfig(revalidator, viewer=allow_everyone, keys_path=None)
+RevalidateConfig(revalidator, viewer=allow_everyone, keys_path=None, push=Hub(revalidator))
+RevalidateConfig(revalidator, viewer=allow_everyone, push="hub")  # type: ignore[arg-type]
 RevalidateConfig(revalidator, viewer=whole_number)  # type: ignore[arg-type]
 RevalidateConfig("redis://127.0.0.1", viewer=anyone)  # type: ignore[arg-type]
 RevalidateConfig(revalidator, viewer=anyone, tenant=int)  # type: ignore[arg-type]
 
 plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=agent))
 assert_type(plugin.keys_handler("/{account_id:int}/cache_keys"), HTTPRouteHandler)
+assert_type(plugin.push_handlers("/{account_id:int}/cache_keys"), list[BaseRouteHandler])
+assert_type(plugin.hub, Hub | None)
 
 
 @get("/accounts/{account_id:int}/labels", opt={"revalidate": CachePolicy(["label"])})

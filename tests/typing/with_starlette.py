@@ -7,9 +7,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from cache_revalidate import Grant, Revalidator
+from cache_revalidate import Grant, Hub, Revalidator
 from cache_revalidate.starlette import CacheRevalidateMiddleware, FreshWhen, compose_lifespans
 
 revalidator = Revalidator(["label"])
@@ -64,13 +64,16 @@ fresh_when(1)  # type: ignore[arg-type]
 in_a_thread: Callable[[Request], Awaitable[Response]] = teams
 assert_type(fresh_when.middleware, Middleware)
 assert_type(fresh_when.keys_route(), Route)
+assert_type(fresh_when.push_routes(), list[BaseRoute])
+fresh_when.push_routes(Hub(revalidator), keys_path="/{account_id:int}/keys", vary=["X-Agent"])
+fresh_when.push_routes(push=False)  # type: ignore[call-arg]
 
 app = Starlette(
-    routes=[Route("/accounts/{account_id:int}/labels", labels), fresh_when.keys_route()],
+    routes=[Route("/accounts/{account_id:int}/labels", labels), fresh_when.keys_route(), *fresh_when.push_routes()],
     lifespan=compose_lifespans(revalidator.lifespan, revalidator.lifespan),
     middleware=[
         fresh_when.middleware,
-        Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=agent),
+        Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=agent, push=Hub(revalidator)),
         Middleware(CacheRevalidateMiddleware, revalidator="redis://127.0.0.1"),  # type: ignore[arg-type]
         Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=whole_number),  # type: ignore[arg-type]
         Middleware(CacheRevalidateMiddleware, revalidator=revalidator, authorize=wants_a_request),  # type: ignore[arg-type]
