@@ -44,6 +44,7 @@ DOCUMENTED: dict[str, Callable[..., Any]] = {
     "FreshWhen": FreshWhen,
     "fresh_when(...)": FreshWhen.__call__,
     "fresh_when.keys_route": FreshWhen.keys_route,
+    "fresh_when.push_routes": FreshWhen.push_routes,
     "Fresh": Fresh,
     "fresh.install": Fresh.install,
     "fresh(...)": Fresh.__call__,
