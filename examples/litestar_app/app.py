@@ -18,7 +18,7 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.static_files import create_static_files_router
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from cache_revalidate import EVERYONE, Revalidator, Viewer
+from cache_revalidate import EVERYONE, Hub, Revalidator, Tickets, Viewer
 from cache_revalidate.litestar import RevalidateConfig, RevalidatePlugin
 from cache_revalidate_sqlalchemy import attach, touch
 from examples.desk import PAGE, records
@@ -44,6 +44,8 @@ attach(
         InboxMember: touch("inbox", "inbox.account_id"),
     },
 )
+# The page signs in by a header, which an EventSource can't send: it shows a ticket instead.
+hub = Hub(revalidator, tickets=Tickets(settings.secret))
 
 
 class BearerAuthentication(AbstractAuthenticationMiddleware):
@@ -179,12 +181,18 @@ async def lifespan(_: Litestar) -> AsyncIterator[None]:
 
 
 measure_database(engine)
-plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=viewer, keys_path=None))
+plugin = RevalidatePlugin(RevalidateConfig(revalidator, viewer=viewer, keys_path=None, push=hub))
 account = Router(
     path="/api/v1/accounts/{account_id:int}",
     guards=[agents_only],
     dependencies={"sessions": Provide(provide_sessions)},
-    route_handlers=[plugin.keys_handler("/cache_keys"), LabelController, InboxController, TeamController],
+    route_handlers=[
+        plugin.keys_handler("/cache_keys"),
+        *plugin.push_handlers("/cache_keys"),
+        LabelController,
+        InboxController,
+        TeamController,
+    ],
 )
 app = Litestar(
     route_handlers=[account, create_static_files_router(path="/", directories=[PAGE], html_mode=True)],
