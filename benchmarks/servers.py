@@ -50,6 +50,10 @@ class MeasuredApp(AppServer):
         common = ["--host", HOST, "--port", str(self.port), "--workers", "1", *(["--factory"] * self._is_factory)]
         return [*cores.pinned(cores.MEASURED), str(self._python), "-m", self._server, *common, *own, self._app]
 
+    def is_ready(self) -> bool:
+        """Say whether it answers: uvicorn, quiet as it is here, does not say when its one worker has started."""
+        return self.answers() if self._server == "uvicorn" else super().is_ready()
+
 
 class MeasuredNginx(NginxServer):
     """An nginx in front of `upstream` that answers from its cache, 304s too."""

@@ -481,10 +481,13 @@ class AppServer(Server):
         return self._cwd
 
     def is_ready(self) -> bool:
-        """Say whether it answers a request, whatever the status."""
+        """Say whether all workers have started, and one answers a request, whatever the status."""
         # All workers are waited for: granian's go on for ever if they are told to end while they start.
-        if self.output()[self._printed_before :].count(_STARTED[self._server]) < self._workers:
-            return False
+        have_started = self.output()[self._printed_before :].count(_STARTED[self._server])
+        return have_started >= self._workers and self.answers()
+
+    def answers(self) -> bool:
+        """Say whether it answers a request, whatever the status; an OSError counts as no."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
         try:
             connection.request("GET", self._ready_path)
