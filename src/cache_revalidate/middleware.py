@@ -100,6 +100,10 @@ class CacheRevalidateMiddleware(Generic[ConnectionT]):
                 raise ConfigurationError(f"{keys_path!r} is both the keys endpoint and a declared route.")
             targets[keys_path] = keys
         self._patterns = frozenset(targets)
+        if keys_path is None and not isinstance(push, bool):
+            raise ConfigurationError(
+                "There is a hub and no keys_path, below which it would push: give both, or neither."
+            )
         self.hub: Final = hub_of(revalidator, push if keys_path is not None else False)
         """The hub that pushes, if there is one."""
         self._push = None

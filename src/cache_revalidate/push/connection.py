@@ -6,7 +6,6 @@ import abc
 import asyncio
 import logging
 import random
-from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -58,7 +57,7 @@ class Connection(abc.ABC):
         self.heard_at = now
         self._board = board
         self._dirty: dict[Subscription, None] = {}
-        self._notices: deque[Message] = deque()
+        self._notices: list[Message] = []  # a deque would take more room than all the rest
         self._waiter: asyncio.Future[Rest | None] | None = None
         self._context: Final = copy_context()
         self._send: Send
@@ -251,7 +250,7 @@ class Connection(abc.ABC):
     def _next(self) -> Message | None:
         """Return what is to be sent now."""
         if self._notices:
-            return self._notices.popleft()
+            return self._notices.pop(0)
         while self._dirty:  # Whoever has waited longest comes first.
             subscription = next(iter(self._dirty))
             del self._dirty[subscription]

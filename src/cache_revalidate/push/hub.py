@@ -115,6 +115,9 @@ class Hub:
         if board is None:
             board = Switchboard(self.revalidator, self.settings, self.stats)
             with self._lock:
+                for each, other in self._boards.items():
+                    if each.is_closed():
+                        other.forsake()
                 living = {each: other for each, other in self._boards.items() if not each.is_closed()}
                 self._boards = {**living, loop: board}
         return board
@@ -126,7 +129,7 @@ class Hub:
         elif self.stats.connections >= self.settings.max_connections:
             lack = Lack(503, "This server holds as many connections as it can.")
         elif not board.has_room_in(tenant):
-            lack = Lack(429, "This tenant has as many connections as it may.")
+            lack = Lack(429, "As many connections are told of this tenant, or of different ones, as may be.")
         elif not board.has_room_for(viewer):
             lack = Lack(429, "You have as many connections as you may.")
         else:

@@ -44,6 +44,8 @@ class HubSettings:
     """The largest `jitter_ms`, in seconds."""
     max_connections: int = 20_000
     """How many connections one process holds."""
+    max_tenants: int = 20_000
+    """How many tenants these may be told of."""
     max_per_tenant: int = 10_000
     """How many of them may be told of one tenant."""
     max_per_viewer: int = 100
@@ -63,7 +65,14 @@ class HubSettings:
             _check(option, getattr(self, option))
         for option in ("spread", "max_spread"):
             _check(option, getattr(self, option), may_be_zero=True)
-        for option in ("max_connections", "max_per_tenant", "max_per_viewer", "max_subscriptions", "max_message"):
+        for option in (
+            "max_connections",
+            "max_tenants",
+            "max_per_tenant",
+            "max_per_viewer",
+            "max_subscriptions",
+            "max_message",
+        ):
             value = getattr(self, option)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{option} {value!r} is not a number from 1 on.")

@@ -65,8 +65,9 @@ class Subscription:
         """Return what is to be told now, if anything is."""
         if self._number == self.topic.number:
             return None
-        if self._number >= 0 and not self._owner.tells_all:
-            self._number, update = self.topic.since(self._number, self.tag)
+        if self._number >= 0:
+            tell = self.topic.all_since if self._owner.tells_all else self.topic.since
+            self._number, update = tell(self._number, self.tag)
             return update
         self._number, first = self.topic.first(self.tag, self.known)
         self.known = NOTHING_KNOWN

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from cache_revalidate.types import Viewer
 
 
+_LATE: Final = 1.0
+"""Seconds by which a look may come late and be believed at once."""
+_TURNS: Final = 8
+"""Of the event loop, in which what has come is read, and reaches whom it is for."""
+
 _READS_AT_ONCE: Final = 16
 """How many topics read at a time, so that what the app itself reads does not have to queue behind them."""
 
@@ -101,7 +106,14 @@ class Switchboard:
     def has_room_in(self, tenant: str) -> bool:
         """Say whether one more connection may be told of a tenant."""
         topic = self._topics.get(tenant)
-        return topic is None or len(topic.subscriptions) < self.settings.max_per_tenant
+        if topic is None:
+            return self.stats.tenants < self.settings.max_tenants
+        return len(topic.subscriptions) < self.settings.max_per_tenant
+
+    def forsake(self) -> None:
+        """Count no longer what an event loop has left behind that was closed."""
+        self.stats.connections -= len(self._connections)
+        self.stats.tenants -= len(self._topics)
 
     def add(self, connection: Member) -> None:
         """Look after a connection."""
@@ -171,8 +183,12 @@ class Switchboard:
 
     async def _tick_on(self) -> None:
         while self._connections:
+            due = self.now() + SLOT
             await asyncio.sleep(SLOT)
             now = self.now()
+            if now - due > _LATE:  # The event loop was held up, and has yet to read what clients have sent meanwhile.
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
             for connection in _stalled(self.sending, now - self.settings.send_timeout):
                 connection.interrupt()
             for connection in self.wheel.due(now):

@@ -12,7 +12,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cache_revalidate.exceptions import StoreError
-from cache_revalidate.push.wire import Encoder, Update
+from cache_revalidate.push.wire import NOTHING_KNOWN, Encoder, Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,9 @@ _CONFIRMED_WITHIN: Final = 1.0
 
 _READ_WITHIN: Final = 10.0
 """Seconds after which a read that has come to nothing is given up, so that others have their turn."""
+
+_FIRST, _ALL = -1, -2
+"""In place of a number, what an update is kept by: that with which one begins, and a later one that has all tokens."""
 
 _TOLD_AT_ONCE: Final = 100
 """How many connections are told before others on the event loop have their turn: about a millisecond's worth."""
@@ -123,9 +126,16 @@ class Topic:
         assert self._tokens is not None  # noqa: S101 - or nobody would be told to begin
         if known.tokens:
             return self.number, self._encoder.first(self._tokens, tag, known, self._first_jitter)
-        key = (-1, tag)
+        key = (_FIRST, tag)
         if (update := self._updates.get(key)) is None:
             update = self._keep(key, self._encoder.first(self._tokens, tag, known, self._first_jitter))
+        return self.number, update
+
+    def all_since(self, number: int, tag: str) -> tuple[int, Update]:  # noqa: ARG002
+        """Return the update with all tokens for who was told something before, and the number up to which it tells."""
+        key = (_ALL, tag)
+        if (update := self._updates.get(key)) is None:
+            update = self._keep(key, self._encoder.first(self._tokens or {}, tag, NOTHING_KNOWN, self._jitter))
         return self.number, update
 
     def since(self, number: int, tag: str) -> tuple[int, Update]:
