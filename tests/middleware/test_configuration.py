@@ -9,6 +9,7 @@ from cache_revalidate import (
     CachePolicy,
     CacheRevalidateMiddleware,
     ConfigurationError,
+    Hub,
     Revalidator,
     UnknownModelError,
     allow_everyone,
@@ -138,3 +139,16 @@ async def test_the_plugins_middleware_leaves_other_protocols_alone(revalidator: 
     scope: Scope = {"type": "websocket"}
     await OutgoingMiddleware(app, revalidator=revalidator)(scope, None, None)  # type: ignore[arg-type]
     assert seen[0] is scope
+
+
+def test_a_hub_without_a_path_is_refused(revalidator: Revalidator) -> None:
+    """A hub of one's own is not left out silently, where there is no keys endpoint below which it would push."""
+    with pytest.raises(ConfigurationError, match="no keys_path"):
+        CacheRevalidateMiddleware(
+            Mock(),
+            revalidator=revalidator,
+            authorize=allow_everyone,
+            routes={"/accounts/{account_id:int}/labels": ["label"]},
+            keys_path=None,
+            push=Hub(revalidator),
+        )

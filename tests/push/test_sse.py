@@ -150,6 +150,7 @@ async def test_foreign_pages_are_refused(make_desk: MakeDesk) -> None:
     ("limit", "others", "status"),
     [
         ("max_connections", stream_scope("2", agent="bob"), 503),
+        ("max_tenants", stream_scope("2", agent="bob"), 429),
         ("max_per_tenant", stream_scope("1", agent="bob"), 429),
         ("max_per_viewer", stream_scope("2", agent="ann"), 429),
     ],
@@ -162,7 +163,7 @@ async def test_there_are_limits(make_desk: MakeDesk, limit: str, others: Any, st
         async with connected(app, others) as client:
             await client.ended()
             assert (client.status, client.headers[b"retry-after"]) == (status, b"5")
-        if limit != "max_connections":
+        if limit not in {"max_connections", "max_tenants"}:
             async with connected(app, stream_scope("3", agent="eve")) as client:
                 assert client.status == 200
     async with connected(app, others) as client:

@@ -115,9 +115,6 @@ class Hub:
         if board is None:
             board = Switchboard(self.revalidator, self.settings, self.stats)
             with self._lock:
-                for each, other in self._boards.items():
-                    if each.is_closed():
-                        other.forsake()
                 living = {each: other for each, other in self._boards.items() if not each.is_closed()}
                 self._boards = {**living, loop: board}
         return board

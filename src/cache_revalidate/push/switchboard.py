@@ -110,11 +110,6 @@ class Switchboard:
             return self.stats.tenants < self.settings.max_tenants
         return len(topic.subscriptions) < self.settings.max_per_tenant
 
-    def forsake(self) -> None:
-        """Count no longer what an event loop has left behind that was closed."""
-        self.stats.connections -= len(self._connections)
-        self.stats.tenants -= len(self._topics)
-
     def add(self, connection: Member) -> None:
         """Look after a connection."""
         self._connections[connection] = None
