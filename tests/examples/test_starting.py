@@ -33,6 +33,10 @@ class Demo(AppServer):
         """Return the command line, in which the app chooses its own address."""
         return [sys.executable, "-m", self._app]
 
+    def is_ready(self) -> bool:
+        """Say whether it answers: that its workers have started, it does not print."""
+        return self.answers()
+
     def interrupt(self, seconds: float) -> None:
         """Type Ctrl-C, which reaches all of its processes, and wait until the first of them has ended."""
         assert self._process is not None
