@@ -82,20 +82,23 @@ class Connection(abc.ABC):
         Nearly all readers take a message without being waited for: to wake the connection's task for each would cost
         a third of what it costs to send. What has to wait is left to that task, so nobody waits here.
         """
-        self._dirty[subscription] = None
         waiter = self._waiter
-        if waiter is None or waiter.done() or self.closing is not None:
-            return  # The task comes to it.
-        if self._board.now() >= self._recheck_at:
-            waiter.set_result(None)  # It has to be asked first who may be told.
+        if waiter is None or waiter.done() or self._has_more or self._board.now() >= self._recheck_at:
+            self.mark(subscription)  # Its own task comes to it, when it has asked again who may be told.
             return
         try:
-            message = self._next()
-            rest = None if message is None else begun(self._transmit(message), self._context)
+            update = subscription.update()
+            if update is None:
+                return
+            self._board.stats.updates += 1
+            rest = begun(self._context, self._send, self._told(update, subscription))
+        except (OSError, RuntimeError) as error:
+            self._lose(error)
+            waiter.set_result(None)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the connection's
             waiter.set_exception(error)
         else:
-            if rest is not None or self.closing is not None:
+            if rest is not None:
                 waiter.set_result(rest)
 
     def beat(self, now: float) -> None:
@@ -219,7 +222,7 @@ class Connection(abc.ABC):
             if self._board.now() >= self._recheck_at and not self._notices:
                 await self._ask_again()
             elif (message := self._next()) is not None:
-                await self._send_in_time(self._transmit(message))
+                await self._send_in_time(self._send(message))
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:
@@ -237,15 +240,20 @@ class Connection(abc.ABC):
             self._limit.reschedule(now + _GRACE)
         try:
             await rest
+        except (OSError, RuntimeError) as error:
+            self._lose(error)
         finally:
             self._board.sending.pop(self, None)
 
-    async def _transmit(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except (OSError, RuntimeError):  # so servers say that the client has gone
-            _logger.debug("A message could not be sent: its client is taken for gone", exc_info=True)
-            self.closing = Closing.GONE
+    def _lose(self, error: Exception) -> None:
+        """Take the client for gone, as servers say by an error."""
+        _logger.debug("A message could not be sent: its client is taken for gone", exc_info=error)
+        self.closing = Closing.GONE
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether there is anything to be sent before what is new, or nothing any more."""
+        return bool(self._dirty or self._notices) or self._beat_is_due or self.closing is not None
 
     def _next(self) -> Message | None:
         """Return what is to be sent now."""
