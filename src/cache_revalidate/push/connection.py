@@ -76,15 +76,16 @@ class Connection(abc.ABC):
         self._dirty[subscription] = None
         self._wake()
 
-    def tell(self, subscription: Subscription) -> None:
+    def tell(self, subscription: Subscription, now: float) -> None:
         """Hear that a subscription has something to tell, and tell it at once if nothing else is being sent.
 
         Nearly all readers take a message without being waited for: to wake the connection's task for each would cost
         a third of what it costs to send. What has to wait is left to that task, so nobody waits here.
         """
         waiter = self._waiter
-        if waiter is None or waiter.done() or self._has_more or self._board.now() >= self._recheck_at:
-            self.mark(subscription)  # Its own task comes to it, when it has asked again who may be told.
+        # Whatever else there is to be sent, or to be asked first, has woken the task, and this has its turn then.
+        if waiter is None or waiter.done() or now >= self._recheck_at:
+            self.mark(subscription)
             return
         try:
             update = subscription.update()
@@ -249,11 +250,6 @@ class Connection(abc.ABC):
         """Take the client for gone, as servers say by an error."""
         _logger.debug("A message could not be sent: its client is taken for gone", exc_info=error)
         self.closing = Closing.GONE
-
-    @property
-    def _has_more(self) -> bool:
-        """Whether there is anything to be sent before what is new, or nothing any more."""
-        return bool(self._dirty or self._notices) or self._beat_is_due or self.closing is not None
 
     def _next(self) -> Message | None:
         """Return what is to be sent now."""
