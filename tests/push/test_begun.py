@@ -14,10 +14,10 @@ async def test_what_does_not_wait_is_done_at_once() -> None:
     """Of a coroutine that waits for nothing nothing is left."""
     done: list[int] = []
 
-    async def note() -> None:
-        done.append(1)
+    async def note(number: int) -> None:
+        done.append(number)
 
-    assert begun(note(), copy_context()) is None
+    assert begun(copy_context(), note, 1) is None
     assert done == [1]
 
 
@@ -26,7 +26,7 @@ async def test_what_waits_is_ended_by_another() -> None:
     first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     found: list[object] = []
 
-    async def wait() -> None:
+    async def wait(_: None) -> None:
         token = place.set("there")
         found.append(await first)
         await asyncio.sleep(0)
@@ -34,7 +34,7 @@ async def test_what_waits_is_ended_by_another() -> None:
         found.append(place.get())
         place.reset(token)
 
-    rest = begun(wait(), copy_context())
+    rest = begun(copy_context(), wait, None)
     assert rest is not None
     first.set_result(7)
     await rest
@@ -46,14 +46,14 @@ async def test_its_failure_is_that_of_who_ends_it() -> None:
     first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     seen: list[type[BaseException]] = []
 
-    async def fail() -> None:
+    async def fail(_: None) -> None:
         try:
             await first
         except ZeroDivisionError as error:
             seen.append(type(error))
             raise KeyError from error
 
-    rest = begun(fail(), copy_context())
+    rest = begun(copy_context(), fail, None)
     assert rest is not None
     first.set_exception(ZeroDivisionError())
     with pytest.raises(KeyError):
@@ -66,14 +66,14 @@ async def test_who_ends_it_may_be_cancelled() -> None:
     cleared: list[int] = []
     never = asyncio.Event()
 
-    async def wait() -> None:
+    async def wait(_: None) -> None:
         try:
             await never.wait()
         finally:
             await asyncio.sleep(0)
             cleared.append(1)
 
-    rest = begun(wait(), copy_context())
+    rest = begun(copy_context(), wait, None)
     assert rest is not None
 
     async def end() -> None:
@@ -90,8 +90,31 @@ async def test_who_ends_it_may_be_cancelled() -> None:
 async def test_its_failure_at_once_is_that_of_who_begins_it() -> None:
     """What it raises before it waits is raised there."""
 
-    async def fail() -> None:
+    async def fail(_: None) -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        begun(fail(), copy_context())
+        begun(copy_context(), fail, None)
+
+
+async def test_what_is_called_need_not_be_a_coroutine() -> None:
+    """A function that returns something to be awaited is called in the context, too, and waited for."""
+    first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    context = copy_context()
+    seen: list[str] = []
+
+    def call(name: str) -> asyncio.Future[None]:
+        place.set(name)
+        return first
+
+    async def end() -> None:
+        rest = begun(context, call, "there")
+        assert rest is not None
+        await rest
+        seen.append(context[place])
+
+    task = asyncio.create_task(end())
+    await asyncio.sleep(0)
+    first.set_result(None)
+    await task
+    assert seen == ["there"]

@@ -30,7 +30,7 @@ class Ear:
         """Note it."""
         self.begun += 1
 
-    def tell(self) -> None:
+    def tell(self, now: float) -> None:
         """Note it."""
         self.woken += 1
 

@@ -48,7 +48,7 @@ class Reader:
         """Hear that there may be something to tell."""
         self.is_dirty = True
 
-    def tell(self, subscription: Subscription) -> None:
+    def tell(self, subscription: Subscription, now: float) -> None:
         """Hear the same, and take one's time, too."""
         self.mark(subscription)
 
@@ -370,7 +370,7 @@ def believing_silence(topic: Topic) -> bool:
 async def telling_all(topic: Topic, subscriptions: list[Subscriber]) -> None:
     """Tell those who have left, too."""
     for subscription in subscriptions:
-        subscription.tell()
+        subscription.tell(topic._loop.time())
         await asyncio.sleep(0)
 
 

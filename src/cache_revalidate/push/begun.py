@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
     from contextvars import Context
+
+_T = TypeVar("_T")
 
 
 class Rest:
@@ -38,10 +41,20 @@ class Rest:
                 return
 
 
-def begun(coroutine: Coroutine[Any, Any, None], context: Context) -> Rest | None:
-    """Run a coroutine as far as it goes without waiting, in a context; return what is left of it, if anything is."""
+def begun(context: Context, call: Callable[[_T], Awaitable[None]], argument: _T) -> Rest | None:
+    """Call, and run what it returns as far as it goes without waiting; return what is left of it, if anything is."""
     try:
-        awaited = context.run(coroutine.send, None)
+        coroutine, awaited = context.run(_begin, call, argument)
     except StopIteration:
         return None
     return Rest(coroutine, context, awaited)
+
+
+def _begin(call: Callable[[_T], Awaitable[None]], argument: _T) -> tuple[Coroutine[Any, Any, None], object]:
+    called = call(argument)
+    coroutine = called if isinstance(called, CoroutineType) else _waiting_for(called)
+    return coroutine, coroutine.send(None)
+
+
+async def _waiting_for(called: Awaitable[None]) -> None:
+    await called

@@ -76,26 +76,30 @@ class Connection(abc.ABC):
         self._dirty[subscription] = None
         self._wake()
 
-    def tell(self, subscription: Subscription) -> None:
+    def tell(self, subscription: Subscription, now: float) -> None:
         """Hear that a subscription has something to tell, and tell it at once if nothing else is being sent.
 
         Nearly all readers take a message without being waited for: to wake the connection's task for each would cost
         a third of what it costs to send. What has to wait is left to that task, so nobody waits here.
         """
-        self._dirty[subscription] = None
         waiter = self._waiter
-        if waiter is None or waiter.done() or self.closing is not None:
-            return  # The task comes to it.
-        if self._board.now() >= self._recheck_at:
-            waiter.set_result(None)  # It has to be asked first who may be told.
+        # Whatever else there is to be sent, or to be asked first, has woken the task, and this has its turn then.
+        if waiter is None or waiter.done() or now >= self._recheck_at:
+            self.mark(subscription)
             return
         try:
-            message = self._next()
-            rest = None if message is None else begun(self._transmit(message), self._context)
+            update = subscription.update()
+            if update is None:
+                return
+            self._board.stats.updates += 1
+            rest = begun(self._context, self._send, self._told(update, subscription))
+        except (OSError, RuntimeError) as error:
+            self._lose(error)
+            waiter.set_result(None)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the connection's
             waiter.set_exception(error)
         else:
-            if rest is not None or self.closing is not None:
+            if rest is not None:
                 waiter.set_result(rest)
 
     def beat(self, now: float) -> None:
@@ -219,7 +223,7 @@ class Connection(abc.ABC):
             if self._board.now() >= self._recheck_at and not self._notices:
                 await self._ask_again()
             elif (message := self._next()) is not None:
-                await self._send_in_time(self._transmit(message))
+                await self._send_in_time(self._send(message))
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 try:
@@ -237,15 +241,15 @@ class Connection(abc.ABC):
             self._limit.reschedule(now + _GRACE)
         try:
             await rest
+        except (OSError, RuntimeError) as error:
+            self._lose(error)
         finally:
             self._board.sending.pop(self, None)
 
-    async def _transmit(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except (OSError, RuntimeError):  # so servers say that the client has gone
-            _logger.debug("A message could not be sent: its client is taken for gone", exc_info=True)
-            self.closing = Closing.GONE
+    def _lose(self, error: Exception) -> None:
+        """Take the client for gone, as servers say by an error."""
+        _logger.debug("A message could not be sent: its client is taken for gone", exc_info=error)
+        self.closing = Closing.GONE
 
     def _next(self) -> Message | None:
         """Return what is to be sent now."""

@@ -23,7 +23,7 @@ class Owner(Protocol):
     def mark(self, subscription: Subscription) -> None:
         """Hear that a subscription may have something to tell."""
 
-    def tell(self, subscription: Subscription) -> None:
+    def tell(self, subscription: Subscription, now: float) -> None:
         """Hear the same, and tell it at once if possible."""
 
 
@@ -56,10 +56,10 @@ class Subscription:
         self._has_begun = True
         self._owner.mark(self)
 
-    def tell(self) -> None:
-        """Hear that the topic has news."""
+    def tell(self, now: float) -> None:
+        """Hear that the topic has news; `now` is the time by the event loop's clock."""
         if self._has_begun:
-            self._owner.tell(self)
+            self._owner.tell(self, now)
 
     def update(self) -> Update | None:
         """Return what is to be told now, if anything is."""

@@ -51,8 +51,8 @@ class Subscriber(Protocol):
     def begin(self) -> None:
         """Hear that the topic knows what is current."""
 
-    def tell(self) -> None:
-        """Hear that the topic has news."""
+    def tell(self, now: float) -> None:
+        """Hear that the topic has news; `now` is the time by the event loop's clock."""
 
 
 class Topic:
@@ -288,12 +288,13 @@ class Topic:
         teller.add_done_callback(self._tellers.discard)
 
     async def _tell(self, subscriptions: list[Subscriber]) -> None:
-        for number, subscription in enumerate(subscriptions, 1):
-            if subscription in self.subscriptions:  # Some may have left meanwhile.
-                subscription.tell()
-            if not number % _TOLD_AT_ONCE:
-                with suppress(asyncio.CancelledError):  # by a time limit of some middleware's that was begun in here
-                    await asyncio.sleep(0)
+        for start in range(0, len(subscriptions), _TOLD_AT_ONCE):
+            now = self._loop.time()
+            for subscription in subscriptions[start : start + _TOLD_AT_ONCE]:
+                if subscription in self.subscriptions:  # Some may have left meanwhile.
+                    subscription.tell(now)
+            with suppress(asyncio.CancelledError):  # by a time limit of some middleware's that was begun in here
+                await asyncio.sleep(0)
 
     def _keep(self, key: tuple[int, str], update: Update) -> Update:
         if len(self._updates) >= _MOST_KEPT:
