@@ -16,7 +16,9 @@ PACKAGES = {"newest": "@rails/actioncable", "chatwoot": "actioncable-of-chatwoot
 REFUSED = "2"
 """The account that nobody may see."""
 
-revalidator = Revalidator(["label", "inbox", "team"], store=RedisStore.from_url(os.environ["REDIS_URL"]))
+revalidator = Revalidator(
+    ["label", "inbox", "team"], store=RedisStore.from_url(os.environ["REDIS_URL"]), namespace="cable"
+)
 
 
 def agent(connection: Connection, tenant: str) -> Viewer | None:

@@ -96,12 +96,12 @@ def test_a_read_folds_for_every_tenant(engine: Engine) -> None:
 
 @pytest.mark.parametrize("takes_the_row", [False, True])
 def test_copies_of_many_tenants_are_raised(
-    shared_database: GetDatabase, redis_server: RedisServer, takes_the_row: bool
+    shared_database: GetDatabase, redis_server_own: RedisServer, takes_the_row: bool
 ) -> None:
     """The writer raises all tenants' copies, page by page, even when another's fold has taken his row."""
     with shared_database("psycopg").sync_engine("psycopg") as engine:
         empty(engine)
-        copy = RedisStore.from_url(redis_server.url, timeout=10)
+        copy = RedisStore.from_url(redis_server_own.url, timeout=10)
         with attached(engine, copy) as (revalidator, sessions):
             token = tokens(revalidator, 1)[0]["label"]
             names = [str(tenant) for tenant in range(2, MANY)]
