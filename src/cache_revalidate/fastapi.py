@@ -21,7 +21,7 @@ try:
     from starlette.requests import HTTPConnection
     from starlette.routing import compile_path
 
-    from cache_revalidate.fastapi_push import PROBLEM, PushRoutes
+    from cache_revalidate.fastapi_push import PROBLEM, FastAPIPush
     from cache_revalidate.starlette_response import answer_response
 except ImportError as error:
     raise ImportError('FastAPI is not installed: pip install "cache-revalidate[fastapi]"') from error
@@ -161,7 +161,7 @@ class Fresh:
         router.add_api_route(path, cache_keys, response_model=CacheKeys, responses=_KEYS_RESPONSES)
         router.add_api_route(path, cache_keys, methods=["HEAD"], include_in_schema=False)
         if hub := hub_of(self._revalidator, push):
-            routes = PushRoutes(hub, viewer=self._viewer, tenant=self._parameter, tenant_type=self._tenant_type)
+            routes = FastAPIPush(hub, viewer=self._viewer, tenant=self._parameter, tenant_type=self._tenant_type)
             routes.add_to(router, path, vary=vary)
         return router
 

@@ -19,6 +19,7 @@ from cache_revalidate.access import Grant, checked_grant
 from cache_revalidate.answer import Answer
 from cache_revalidate.endpoints import AnsweredRefused
 from cache_revalidate.exchange import SCOPE_KEY
+from cache_revalidate.http.origin import PAGES_OF
 from cache_revalidate.middleware import OutgoingMiddleware
 from cache_revalidate.push import described
 from cache_revalidate.push.door import Door
@@ -29,7 +30,6 @@ from cache_revalidate.push.serving import Served, path_door
 PROBLEM: Final = {"application/problem+json": {"schema": {"type": "object"}}}
 
 _QUESTION: Final = "cache_revalidate.question"
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 class _Question:
@@ -66,7 +66,7 @@ class _Question:
         return checked_grant(self.viewer)
 
 
-class PushRoutes:
+class FastAPIPush:
     """The routes of a hub; `viewer`, `tenant` and `tenant_type` are those of `Fresh`."""
 
     def __init__(
@@ -173,7 +173,7 @@ class PushRoutes:
         asked.pop(SCOPE_KEY, None)
         if scope["type"] == "websocket":
             path = scope["path"].removesuffix(SOCKET) + EVENTS
-            scheme = _SCHEMES.get(scope.get("scheme", "ws"), "http")
+            scheme = PAGES_OF.get(scope.get("scheme", "ws"), "http")
             asked |= {"type": "http", "method": "GET", "scheme": scheme, "path": path, "raw_path": path.encode()}
         app = OutgoingMiddleware(scope["app"].router, revalidator=self._hub.revalidator)
         await app(asked, question.receive, question.send)

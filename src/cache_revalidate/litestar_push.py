@@ -16,6 +16,7 @@ from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Op
 
 from cache_revalidate.access import grant_of
 from cache_revalidate.exceptions import Refused
+from cache_revalidate.http.origin import PAGES_OF
 from cache_revalidate.litestar_response import AnswerResponse, ServedResponse
 from cache_revalidate.push import described
 from cache_revalidate.push.described import CacheInvalidated, Ticket  # noqa: TC001 - which Litestar reads
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from cache_revalidate.push.endpoint import PushEndpoint
     from cache_revalidate.push.hub import Hub
     from cache_revalidate.types import ASGIApp, Receive, Scope, Send
-
-_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 @dataclass
@@ -214,7 +213,7 @@ def _parameter(name: str, where: str, description: str) -> Parameter:
 def _as_request(socket: WebSocket[Any, Any, Any]) -> Request[Any, Any, Any]:
     """Return the request that a WebSocket was opened by: what `viewer` is shown."""
     scope = _scope_of(socket)
-    asked = {**scope, "type": "http", "method": "GET", "scheme": _SCHEMES.get(scope.get("scheme", "ws"), "http")}
+    asked = {**scope, "type": "http", "method": "GET", "scheme": PAGES_OF.get(scope.get("scheme", "ws"), "http")}
     request: Request[Any, Any, Any] = socket.app.request_class(cast("Any", asked))
     return request
 

@@ -110,6 +110,29 @@ async def test_nobody_begins_between_confirmation_and_read(scene: Scene) -> None
     assert topic.first("tag", NOTHING_KNOWN)[1].json.count(newer)
 
 
+async def test_nobody_begins_between_a_new_confirmation_and_its_read(scene: Scene) -> None:
+    """After a loss, that changes are told again says nothing of those in between: they have to be read first."""
+    store = ScriptedStore(by_hand=True)
+    topic = scene.topic(store)
+    joined(topic)
+    await settle()
+    store.confirm()
+    await settle()
+    await answer(store)
+    assert topic.is_live
+    store.lose()
+    newer = store.change("label")
+    await settle()
+    store.confirm()
+    late = joined(topic)
+    assert not late.begun
+    await settle()
+    await answer(store)
+    await answer(store)
+    assert late.begun
+    assert topic.first("tag", NOTHING_KNOWN)[1].json.count(newer)
+
+
 async def answer(store: ScriptedStore) -> None:
     """Let all answers arrive."""
     store.get_to()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from cache_revalidate import EVERYONE, Grant, Revalidator
+from cache_revalidate import EVERYONE, Grant, Refused, Revalidator
 from cache_revalidate.push import topic as topic_module
+from cache_revalidate.push.door import Door
 from cache_revalidate.push.settings import HubSettings, HubStats
 from cache_revalidate.push.subscription import Subscription
 from cache_revalidate.push.topic import Subscriber, Topic
@@ -27,6 +28,14 @@ from tests.push.scripted_store import MODELS, ScriptedStore
 NEVER = 80_000.0
 POLL = 1.0
 MOST_READERS = 6
+
+
+async def nobody(tenant: str) -> Grant:
+    """Let nobody in: here nobody asks."""
+    raise Refused
+
+
+NOBODY_AT_THE_DOOR = Door(tenant=None, tenant_of=str, canonical=str, ask=nobody)
 
 models = st.sampled_from(MODELS)
 
@@ -201,7 +210,7 @@ class TopicMachine(RuleBasedStateMachine):
         late = under_way if store.wire.believed_until else []
         least = {model: len(past) - 1 - late.count(model) for model, past in store.history.items()}
         reader = Reader({**known.tokens} if known.tag == tag else {}, least, tells_all)
-        share = reader.share = Subscription(reader, self.topic, "1", "1", known)
+        share = reader.share = Subscription(reader, self.topic, "1", "1", door=NOBODY_AT_THE_DOOR, known=known)
         share.grant(Grant(EVERYONE, time.time() + NEVER), tag, self.loop.time())
         self.readers.append(reader)
         self.topic.join(share, known)

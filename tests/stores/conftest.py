@@ -3,13 +3,16 @@
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from cache_revalidate import Keyspace
 from cache_revalidate.stores.redis import RedisStore
+from tests.stores.mirrored import Mirrored
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.redis_replication import client_of
 from tests.support.servers import HOST, RedisServer
@@ -40,6 +43,21 @@ async def open_store() -> AsyncIterator[Callable[..., RedisStore]]:
     yield open_store
     for store in opened:
         await store.aclose()
+
+
+@pytest.fixture
+async def open_mirrored(open_store: Callable[..., RedisStore], keyspace: Keyspace) -> AsyncIterator[Callable[..., Any]]:
+    """Give a function that opens a store whose app runs, and mirrors the test's keyspace."""
+    async with AsyncExitStack() as stack:
+
+        async def open_mirrored(url: str, **options: object) -> Mirrored:
+            store = open_store(url, **{"timeout": 5.0, "mirrored_for": 60.0, **options})
+            # So that it is what is heard that counts, and not what is read again.
+            wide = Keyspace(keyspace.namespace, 240.0)
+            await stack.enter_async_context(store.running(wide))
+            return Mirrored(store, wide)
+
+        yield open_mirrored
 
 
 @pytest.fixture(scope="module")

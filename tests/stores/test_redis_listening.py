@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.support.redis_replication import ask, client_of
 from tests.support.servers import RedisServer
 
 OpenStore = Callable[..., RedisStore]
-OpenRunning = Callable[..., Any]
+OpenMirrored = Callable[..., Any]
 
 AT_ONCE = 1.0
 """Seconds within which what is published is heard, on a busy machine; it takes less than a millisecond."""
@@ -43,20 +43,6 @@ class Noting(Ear):
         """Note it."""
         super().lost()
         self.order.append("lost")
-
-
-@pytest.fixture
-async def open_running(open_store: OpenStore, keyspace: Keyspace) -> AsyncIterator[OpenRunning]:
-    """Give a function that opens a store whose app runs."""
-    async with AsyncExitStack() as stack:
-
-        async def open_running(url: str, **options: object) -> Mirrored:
-            store = open_store(url, **{"timeout": 5.0, "mirrored_for": 60.0, **options})
-            wide = Keyspace(keyspace.namespace, 240.0)
-            await stack.enter_async_context(store.running(wide))
-            return Mirrored(store, wide)
-
-        yield open_running
 
 
 async def listen(here: Mirrored, *ears: Ear, tenant: str = "1") -> None:
@@ -85,10 +71,10 @@ def subscriptions(server: RedisServer) -> dict[str, int]:
 
 
 async def test_one_subscription_for_all(
-    open_running: OpenRunning, open_store: OpenStore, redis_server_own: RedisServer
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer
 ) -> None:
     """The mirror and several listeners hear over one subscription, which lasts until the last of them has left."""
-    here, other = await open_running(redis_server_own.url), open_store(redis_server_own.url, timeout=5.0)
+    here, other = await open_mirrored(redis_server_own.url), open_store(redis_server_own.url, timeout=5.0)
     channel = f"{here.keyspace.namespace}:{{1}}"
     first, second = Noting(), Noting()
     await here.warm()
@@ -112,10 +98,10 @@ async def test_one_subscription_for_all(
 
 
 async def test_a_listener_outlasts_the_mirror(
-    open_running: OpenRunning, open_store: OpenStore, redis_server_own: RedisServer
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer
 ) -> None:
     """Who listens hears on when the mirror has let go of a tenant, and the mirror finds the subscription again."""
-    here = await open_running(redis_server_own.url, mirrored_tenants=1)
+    here = await open_mirrored(redis_server_own.url, mirrored_tenants=1)
     other = open_store(redis_server_own.url, timeout=5.0)
     ear = Noting()
     await listen(here, ear)
@@ -131,10 +117,10 @@ async def test_a_listener_outlasts_the_mirror(
 
 
 async def test_without_a_mirror(
-    open_running: OpenRunning, open_store: OpenStore, redis_server_own: RedisServer
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer
 ) -> None:
     """Where nothing is mirrored one connection serves all who listen, until the last of them has left."""
-    here = await open_running(redis_server_own.url, mirrored_tenants=0)
+    here = await open_mirrored(redis_server_own.url, mirrored_tenants=0)
     other = open_store(redis_server_own.url, timeout=5.0)
     ears = {tenant: (Noting(), Noting()) for tenant in ("1", "2")}
     assert ask(redis_server_own, "CLIENT", "LIST", "TYPE", "pubsub") == ""
@@ -155,10 +141,10 @@ async def test_without_a_mirror(
 
 
 async def test_drops_and_mints_are_heard(
-    open_running: OpenRunning, open_store: OpenStore, redis_server: RedisServer
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server: RedisServer
 ) -> None:
     """What is dropped is heard of as empty, and what is minted in its place when it is."""
-    here, other = await open_running(redis_server.url), open_store(redis_server.url, timeout=5.0)
+    here, other = await open_mirrored(redis_server.url), open_store(redis_server.url, timeout=5.0)
     ear = Noting()
     await listen(here, ear)
     await hear(other, here, ear)
@@ -203,9 +189,9 @@ async def test_until_the_last_app_ends(open_store: OpenStore, keyspace: Keyspace
         assert not ear.is_told
 
 
-async def test_chatwoots_layout(open_running: OpenRunning, open_store: OpenStore, redis_server: RedisServer) -> None:
+async def test_chatwoots_layout(open_mirrored: OpenMirrored, open_store: OpenStore, redis_server: RedisServer) -> None:
     """In Chatwoot's layout what this library bumps is heard, and the store says that it does not tell of all."""
-    here = await open_running(redis_server.url, layout="chatwoot")
+    here = await open_mirrored(redis_server.url, layout="chatwoot")
     other, ear = open_store(redis_server.url, layout="chatwoot", timeout=5.0), Noting()
     await here.store.check()
     assert not here.store.listen(here.keyspace, "1", ear)
@@ -213,9 +199,9 @@ async def test_chatwoots_layout(open_running: OpenRunning, open_store: OpenStore
     await hear(other, here, ear)
 
 
-async def test_without_rights_to_publish(open_running: OpenRunning, redis_server_own: RedisServer) -> None:
+async def test_without_rights_to_publish(open_mirrored: OpenMirrored, redis_server_own: RedisServer) -> None:
     """A store whose bumps Redis has not let be published says that it does not tell of all."""
-    here, ear = await open_running(redis_server_own.url), Noting()
+    here, ear = await open_mirrored(redis_server_own.url), Noting()
     await listen(here, ear)
     ask(redis_server_own, "ACL", "SETUSER", "default", "-publish")
     await here.bump()
@@ -223,9 +209,9 @@ async def test_without_rights_to_publish(open_running: OpenRunning, redis_server
     assert ear.is_told
 
 
-async def test_restart(open_running: OpenRunning, open_store: OpenStore, redis_server_own: RedisServer) -> None:
+async def test_restart(open_mirrored: OpenMirrored, open_store: OpenStore, redis_server_own: RedisServer) -> None:
     """When Redis goes all are told; to listen comes to nothing while it is away, and works when it is back."""
-    here, other = await open_running(redis_server_own.url), open_store(redis_server_own.url, timeout=5.0)
+    here, other = await open_mirrored(redis_server_own.url), open_store(redis_server_own.url, timeout=5.0)
     first, second = Noting(), Noting()
     await listen(here, first, second)
     await here.warm()
@@ -247,7 +233,7 @@ async def test_restart(open_running: OpenRunning, open_store: OpenStore, redis_s
 
 
 async def test_a_listener_that_fails(
-    open_running: OpenRunning, open_store: OpenStore, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    open_mirrored: OpenMirrored, open_store: OpenStore, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What one listener raises, whatever he is told, is logged, and nobody else notices it."""
 
@@ -261,7 +247,7 @@ async def test_a_listener_that_fails(
         def lost(self) -> None:
             raise ZeroDivisionError
 
-    here, other = await open_running(redis_server.url), open_store(redis_server.url, timeout=5.0)
+    here, other = await open_mirrored(redis_server.url), open_store(redis_server.url, timeout=5.0)
     ear = Noting()
     here.store.listen(here.keyspace, "1", Failing())
     await listen(here, ear)
@@ -278,10 +264,10 @@ async def test_a_listener_that_fails(
 
 
 async def test_a_slot_moves(
-    open_running: OpenRunning, open_store: OpenStore, cluster: RedisCluster, caplog: pytest.LogCaptureFixture
+    open_mirrored: OpenMirrored, open_store: OpenStore, cluster: RedisCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """When a slot has moved all who listen are told, and who listens again hears the new node, without a read."""
-    here = await open_running(cluster.url, mirrored_tenants=0)
+    here = await open_mirrored(cluster.url, mirrored_tenants=0)
     other = open_store(cluster.url, timeout=5.0)
     source, target, _ = primaries_of(cluster)
     moving, staying = tenants_of(cluster, source, 2)
@@ -306,9 +292,9 @@ async def test_a_slot_moves(
     assert caplog.records == []
 
 
-async def test_who_listens_again_moves(open_running: OpenRunning, cluster: RedisCluster) -> None:
+async def test_who_listens_again_moves(open_mirrored: OpenMirrored, cluster: RedisCluster) -> None:
     """Who listens again when the client has learned of another node is moved there; the others hear of the loss."""
-    here = await open_running(cluster.url, mirrored_tenants=0)
+    here = await open_mirrored(cluster.url, mirrored_tenants=0)
     source, target, _ = primaries_of(cluster)
     (tenant,) = tenants_of(cluster, source, 1)
     channel = f"{here.keyspace.namespace}:{{{tenant}}}"
@@ -329,9 +315,9 @@ async def test_who_listens_again_moves(open_running: OpenRunning, cluster: Redis
     assert first.order[-1] == second.order[-1] == "confirmed"
 
 
-async def test_a_node_dies(open_running: OpenRunning, open_store: OpenStore, cluster: RedisCluster) -> None:
+async def test_a_node_dies(open_mirrored: OpenMirrored, open_store: OpenStore, cluster: RedisCluster) -> None:
     """When a node is killed those who listen there are told, and hear again once its replica serves; others hear on."""
-    here = await open_running(cluster.url, mirrored_tenants=0, timeout=1.0)
+    here = await open_mirrored(cluster.url, mirrored_tenants=0, timeout=1.0)
     dead, alive, _ = primaries_of(cluster)
     (gone,), (there,) = tenants_of(cluster, dead, 1), tenants_of(cluster, alive, 1)
     slot = slot_of(cluster, gone)

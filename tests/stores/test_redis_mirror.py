@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -39,21 +39,6 @@ ROOT = Path(__file__).parents[2]
 
 AT_ONCE = 1.0
 """Seconds within which what is published is heard, on a busy machine; it takes less than a millisecond."""
-
-
-@pytest.fixture
-async def open_mirrored(open_store: OpenStore, keyspace: Keyspace) -> AsyncIterator[OpenMirrored]:
-    """Give a function that opens a store whose app runs, and mirrors the test's keyspace."""
-    async with AsyncExitStack() as stack:
-
-        async def open_mirrored(url: str, **options: object) -> Mirrored:
-            store = open_store(url, **{"timeout": 5.0, "mirrored_for": 60.0, **options})
-            # So that it is what is heard that counts, and not what is read again.
-            wide = Keyspace(keyspace.namespace, 240.0)
-            await stack.enter_async_context(store.running(wide))
-            return Mirrored(store, wide)
-
-        yield open_mirrored
 
 
 def pubsub_clients(server: RedisServer) -> list[dict[str, str]]:

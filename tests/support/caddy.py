@@ -1,9 +1,8 @@
 """A real Caddy in front of an app."""
 
-import http.client
 import os
 
-from tests.support.servers import HOST, Server, find_program
+from tests.support.servers import HOST, Server, answers, find_program
 
 
 class CaddyServer(Server):
@@ -25,10 +24,4 @@ class CaddyServer(Server):
 
     def is_ready(self) -> bool:
         """Say whether Caddy answers, whatever its upstream does."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-        finally:
-            connection.close()
-        return True
+        return answers(self.port)

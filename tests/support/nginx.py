@@ -1,9 +1,8 @@
 """A real nginx with a shared cache in front of an app."""
 
-import http.client
 from pathlib import Path
 
-from tests.support.servers import HOST, Server, find_program
+from tests.support.servers import HOST, Server, answers, find_program
 
 _CONFIGURATION = """
 daemon off;
@@ -61,10 +60,4 @@ class NginxServer(Server):
 
     def is_ready(self) -> bool:
         """Say whether nginx answers, whatever its upstream does."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            connection.getresponse().read()
-        finally:
-            connection.close()
-        return True
+        return answers(self.port)

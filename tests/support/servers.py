@@ -54,6 +54,19 @@ def find_program(name: str, package: str, folders: Sequence[Path] = ()) -> str:
     return found
 
 
+def answers(port: int, path: str = "/") -> bool:
+    """Say whether a server answers a request, whatever the status; an OSError counts as no."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        connection.getresponse().read()
+    except http.client.HTTPException:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 class Server(ABC):
     """One server program; `with` starts it, stops it and removes its folder. It may be started again on its port."""
 
@@ -488,12 +501,4 @@ class AppServer(Server):
 
     def answers(self) -> bool:
         """Say whether it answers a request, whatever the status; an OSError counts as no."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
-        try:
-            connection.request("GET", self._ready_path)
-            connection.getresponse().read()
-        except http.client.HTTPException:
-            return False
-        finally:
-            connection.close()
-        return True
+        return answers(self.port, self._ready_path)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cache_revalidate.types import Scope
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_PAGES_OF: Final = {"ws": "http", "wss": "https"}
+PAGES_OF: Final = {"ws": "http", "wss": "https"}
 """The scheme of the pages from which a socket of another scheme is opened as one of the same origin."""
 
 _FOREIGN_SITES: Final = frozenset((b"cross-site", b"same-site"))
@@ -51,7 +51,7 @@ def own_origin(scope: Scope) -> str | None:
         return None
     scheme = scope.get("scheme") or ("ws" if scope["type"] == "websocket" else "http")
     found = _host.fullmatch(hosts[0].decode("latin-1").lower())
-    return None if found is None else _written(_PAGES_OF.get(scheme, scheme), found["host"], found["port"])
+    return None if found is None else _written(PAGES_OF.get(scheme, scheme), found["host"], found["port"])
 
 
 def _written(scheme: str, host: str, port: str | None) -> str | None:
@@ -121,10 +121,9 @@ def _configured(origin: str) -> str:
     if not isinstance(origin, str):
         raise ConfigurationError(f"{origin!r} in origins is a {type(origin).__name__}: write 'https://desk.example'.")
     if found := canonical_origin(origin):
-        if (scheme := found.partition(":")[0]) in _PAGES_OF:
+        if (scheme := found.partition(":")[0]) in PAGES_OF:
             raise ConfigurationError(
-                f"{origin!r} in origins is a socket's, not a page's: "
-                f"write {_PAGES_OF[scheme] + found[len(scheme) :]!r}."
+                f"{origin!r} in origins is a socket's, not a page's: write {PAGES_OF[scheme] + found[len(scheme) :]!r}."
             )
         return found
     raise ConfigurationError(f"{origin!r} in origins is no origin: {_mend(origin)}")

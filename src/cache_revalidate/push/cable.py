@@ -83,7 +83,7 @@ class CableEndpoint:
 class Cable(MessageConnection):
     """One connection of an ActionCable client."""
 
-    __slots__ = ("_doors", "_idle_since", "_make_door", "_parameter", "_prefixes")
+    __slots__ = ("_idle_since", "_make_door", "_parameter")
 
     heartbeat: ClassVar[float | None] = _PINGS
     tells_all: ClassVar[bool] = True  # Chatwoot's client takes a key that is left out for a new one
@@ -92,8 +92,6 @@ class Cable(MessageConnection):
         super().__init__(board, EVERYONE, SUBPROTOCOL)
         self._make_door = make_door
         self._parameter = parameter
-        self._doors: dict[str, Door] = {}
-        self._prefixes: dict[str, str] = {}
         self._idle_since = board.now()
         self._say(_dumps({"type": "welcome"}))
 
@@ -131,9 +129,7 @@ class Cable(MessageConnection):
             self.close(Closing.TOO_MANY)
             return
         self._say(_dumps({"identifier": identifier, "type": "confirm_subscription"}))
-        self.subscribe(tenant, grant, NOTHING_KNOWN, name=identifier)
-        self._doors[identifier] = door
-        self._prefixes[identifier] = f'{{"identifier":{_dumps(identifier)},"message":'
+        self.subscribe(tenant, door, grant, NOTHING_KNOWN, name=identifier)
 
     async def _entered(self, door: Door, parameters: Mapping[str, object]) -> tuple[str, Grant]:
         """Return the tenant and who asks; raise `InvalidTenantError` or `Refused`."""
@@ -145,17 +141,8 @@ class Cable(MessageConnection):
             raise Refused
         return tenant, grant
 
-    def unsubscribe(self, name: str) -> None:
-        """End a subscription."""
-        super().unsubscribe(name)
-        self._doors.pop(name, None)
-        self._prefixes.pop(name, None)
-
-    def _door(self, subscription: Subscription) -> Door:
-        return self._doors[subscription.name]
-
     def _told(self, update: Update, subscription: Subscription) -> Message:
-        return text_message(f"{self._prefixes[subscription.name]}{update.text}}}")
+        return text_message(f'{{"identifier":{_dumps(subscription.name)},"message":{update.text}}}')
 
     def _beating(self, *, is_live: bool) -> Message:  # noqa: ARG002
         return text_message(_dumps({"type": "ping", "message": int(time.time())}))

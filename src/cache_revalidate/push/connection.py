@@ -147,13 +147,16 @@ class Connection(abc.ABC):
 
     # What it does
 
-    def subscribe(self, tenant: str, grant: Grant, known: Known, *, name: str | None = None) -> None:
-        """Tell the client of a tenant, from what it knows on; if it is told under this name already, begin anew."""
+    def subscribe(self, tenant: str, door: Door, grant: Grant, known: Known, *, name: str | None = None) -> None:
+        """Tell the client of a tenant, from what it knows on; if it is told under this name already, begin anew.
+
+        `door` is what has granted it, and what is asked again.
+        """
         if self.closing is not None:
             return
         name = tenant if name is None else name
         before = self.subscriptions.get(name)
-        subscription = Subscription(self, self._board.topic(tenant), name, tenant, known)
+        subscription = Subscription(self, self._board.topic(tenant), name, tenant, door=door, known=known)
         subscription.grant(grant, self._board.tag(grant.viewer), self._board.now())
         self.subscriptions[name] = subscription
         subscription.topic.join(subscription, known)
@@ -280,7 +283,7 @@ class Connection(abc.ABC):
         for subscription in [*self.subscriptions.values()]:
             if not self._has(subscription):
                 continue  # Its client has ended it meanwhile, or begun anew, which was asked for by itself.
-            door = self._door(subscription)
+            door = subscription.door
             grant = await self._asked(door, subscription.tenant) if door.lasts else None
             now = self._board.now()
             if self.closing is not None:
@@ -336,10 +339,6 @@ class Connection(abc.ABC):
     @abc.abstractmethod
     async def _receive_on(self, receive: Receive) -> None:
         """Take what the client sends, until it has gone: then close the connection."""
-
-    @abc.abstractmethod
-    def _door(self, subscription: Subscription) -> Door:
-        """Return what says who asks."""
 
     @abc.abstractmethod
     def _told(self, update: Update, subscription: Subscription) -> Message:

@@ -41,13 +41,13 @@ class SocketEndpoint(PushEndpoint):
 class Socket(MessageConnection):
     """One WebSocket of ours."""
 
-    __slots__ = ("_grant", "_models", "_own_door", "_tenant")
+    __slots__ = ("_door", "_grant", "_models", "_tenant")
 
     answers_heartbeats: ClassVar[bool] = True
 
     def __init__(self, entry: Entry, models: tuple[str, ...]) -> None:
         super().__init__(entry.board, entry.grant.viewer)
-        self._own_door = entry.door
+        self._door = entry.door
         self._grant: Grant | None = entry.grant
         self._tenant = entry.tenant
         self._models = models
@@ -74,12 +74,12 @@ class Socket(MessageConnection):
             return
         # Whom the path's tenant has let in has just been asked for.
         grant, self._grant = self._grant if tenant == self._tenant else None, None
-        grant = grant or await self._asked(self._own_door, tenant)
+        grant = grant or await self._asked(self._door, tenant)
         if grant is None:
             self.unsubscribe(tenant)
             self._say_refused(tenant)
         elif self._has_room_for(tenant, tenant):  # Nobody else is told whether there is.
-            self.subscribe(tenant, grant, known_of_json(message.get("known"), self._models))
+            self.subscribe(tenant, self._door, grant, known_of_json(message.get("known"), self._models))
         else:
             self._fail(Closing.TOO_MANY, "More subscriptions than are taken.")
 
@@ -88,10 +88,7 @@ class Socket(MessageConnection):
         await super()._ask_again()
 
     def _named(self, message: dict[str, Any]) -> str:
-        return self._own_door.named(message["account_id"]) if "account_id" in message else self._tenant
-
-    def _door(self, subscription: Subscription) -> Door:  # noqa: ARG002
-        return self._own_door
+        return self._door.named(message["account_id"]) if "account_id" in message else self._tenant
 
     def _told(self, update: Update, subscription: Subscription) -> Message:  # noqa: ARG002
         return text_message(update.text)

@@ -64,7 +64,7 @@ class EventsEndpoint(PushEndpoint):
         if isinstance(entry, Answer):
             return entry
         stream = EventStream(entry, self._headers)
-        stream.subscribe(entry.tenant, entry.grant, self._known(scope))
+        stream.subscribe(entry.tenant, entry.door, entry.grant, self._known(scope))
         return stream
 
     def _known(self, scope: Scope) -> Known:
@@ -78,11 +78,10 @@ class EventsEndpoint(PushEndpoint):
 class EventStream(Connection):
     """One answer that does not end."""
 
-    __slots__ = ("_own_door",)
+    __slots__ = ()
 
     def __init__(self, entry: Entry, headers: HeaderList) -> None:
         super().__init__(entry.board, entry.grant.viewer)
-        self._own_door = entry.door
         least, most = entry.board.settings.retry
         self._notices.append({"type": "http.response.start", "status": 200, "headers": [*headers]})
         self._notices.append(_part(_retry(1_000 * random.uniform(least, most))))  # noqa: S311 - that not all come at once
@@ -91,9 +90,6 @@ class EventStream(Connection):
         while (await receive())["type"] != "http.disconnect":
             pass
         self.close(Closing.GONE)
-
-    def _door(self, subscription: Subscription) -> Door:  # noqa: ARG002
-        return self._own_door
 
     def _told(self, update: Update, subscription: Subscription) -> Message:  # noqa: ARG002
         return _part(update.sse)

@@ -9,6 +9,7 @@ from cache_revalidate.push.wire import NOTHING_KNOWN
 
 if TYPE_CHECKING:
     from cache_revalidate.access import Grant
+    from cache_revalidate.push.door import Door
     from cache_revalidate.push.topic import Topic
     from cache_revalidate.push.wire import Known, Update
 
@@ -30,13 +31,14 @@ class Owner(Protocol):
 class Subscription:
     """One connection's share in one topic: up to which change it was told. The connection calls it by its `name`."""
 
-    __slots__ = ("_has_begun", "_number", "_owner", "expires_at", "known", "name", "tag", "tenant", "topic")
+    __slots__ = ("_has_begun", "_number", "_owner", "door", "expires_at", "known", "name", "tag", "tenant", "topic")
 
-    def __init__(self, owner: Owner, topic: Topic, name: str, tenant: str, known: Known) -> None:
+    def __init__(self, owner: Owner, topic: Topic, name: str, tenant: str, *, door: Door, known: Known) -> None:
         self._owner: Final = owner
         self.topic: Final = topic
         self.name: Final = name
         self.tenant: Final = tenant
+        self.door: Final = door
         self.known = known
         self.tag = ""
         self.expires_at = 0.0

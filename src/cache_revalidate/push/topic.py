@@ -152,7 +152,7 @@ class Topic:
 
     def confirmed(self, line: Line) -> None:
         """Hear that nothing will be missed from now on."""
-        self._line, self._is_lost = line, False
+        self._line, self._is_lost, self._is_current = line, False, False
         self._do(self._attention.set)
 
     def heard(self, tokens: Tokens) -> None:
@@ -161,7 +161,7 @@ class Topic:
 
     def lost(self) -> None:
         """Hear that changes may be missed from now on."""
-        self._line, self._is_lost = None, True
+        self._line, self._is_lost, self._is_current = None, True, False
         self._do(self._attention.set)
 
     def _do(self, act: Callable[..., None], *told: Tokens) -> None:
